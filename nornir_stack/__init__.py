@@ -1,0 +1,1 @@
+"""Run your own cloud on few machines, safely. The engine: inventory, connections, chains, reports."""

@@ -1,0 +1,84 @@
+"""Everything that nornir_stack raises, named by who must act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nornir_stack.command import Output
+
+
+class StackError(Exception):
+    """The root of all errors of nornir_stack."""
+
+
+class UsageError(StackError):
+    """The caller asked for something that does not exist or does not fit (exit code 2)."""
+
+
+class InventoryError(UsageError):
+    """The inventory does not hold together. `problems` are sentences that begin with `file:line: `."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class SecretError(UsageError):
+    """A secret could not be resolved, or stood where it would be seen (argv)."""
+
+
+class Refused(StackError):  # noqa: N818  it is an answer, not a fault
+    """Looked, and will not act: the operator must decide. The message says what was seen and what to do."""
+
+
+class Undecidable(StackError):  # noqa: N818
+    """In a dry run: the answer depends on a change that was not made (`after` names it)."""
+
+    def __init__(self, what: str, after: str) -> None:
+        super().__init__(f"{what}: known only after: {after}")
+        self.what = what
+        self.after = after
+
+
+class ConnectionFailed(StackError):  # noqa: N818
+    """The environment: the way to a node is not there. The status of such a host is `unreachable`."""
+
+
+class HostKeyRefused(ConnectionFailed):
+    """The node's host key is not the one that known_hosts holds, or known_hosts does not know it."""
+
+
+class LoginRefused(ConnectionFailed):
+    """The node refused the key or the password, or refused to become root."""
+
+
+class ConnectionLost(ConnectionFailed):
+    """The connection ended while a command ran: whether it ended on the node is not known."""
+
+
+class CommandFailed(StackError):  # noqa: N818
+    """A command ended with a status that was not allowed. `output` holds it whole, secrets masked."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(output.explain())
+        self.output = output
+
+
+class TimedOut(StackError):  # noqa: N818
+    """A deadline passed. What ran on the node was ended, or may still run: look again before judging."""
+
+
+class Cancelled(StackError):  # noqa: N818
+    """The run was interrupted before this was done."""
+
+
+class Locked(StackError):  # noqa: N818
+    """Another run holds the lock (`holder`: who, since when, for which run)."""
+
+    def __init__(self, where: str, holder: str) -> None:
+        super().__init__(f"{where} is locked by {holder}")
+        self.where = where
+        self.holder = holder

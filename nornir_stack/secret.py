@@ -1,0 +1,92 @@
+"""Secrets: references that are resolved when used, and values that are masked everywhere."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+from nornir_stack.errors import SecretError
+
+MASK = "********"
+_COMMAND_SECONDS = 30
+
+
+class Secret:
+    """A value that is read only by `reveal()`. Not a `str`: it cannot slip into argv, a log or a diff.
+
+    `reference` is `env:NAME`, `file:PATH`, `cmd:COMMAND LINE`, or None for a literal made in code.
+    A reference is resolved at each `reveal()`, so a rotated secret is seen by a long-living notebook.
+    """
+
+    __slots__ = ("_literal", "reference")
+
+    def __init__(self, reference: str | None = None, *, literal: str | None = None) -> None:
+        if (reference is None) == (literal is None):
+            raise SecretError("a secret is either a reference (env:NAME, file:PATH, cmd:...) or a literal")
+        if reference is not None and reference.partition(":")[0] not in _RESOLVERS:
+            raise SecretError(f"secret {reference.partition(':')[0]!r}: expected env:NAME, file:PATH or cmd:COMMAND")
+        self.reference = reference
+        self._literal = literal
+
+    def reveal(self) -> str:
+        """The secret itself. Raises SecretError (which names the reference, never a value)."""
+        if self._literal is not None:
+            return self._literal
+        assert self.reference is not None  # noqa: S101  by __init__
+        kind, _, rest = self.reference.partition(":")
+        return _RESOLVERS[kind](rest)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.reference or MASK!r})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self.reference, self._literal) == (other.reference, other._literal)
+
+    def __hash__(self) -> int:
+        return hash((self.reference, self._literal))
+
+
+def _from_env(name: str) -> str:
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise SecretError(f"secret env:{name}: the environment variable is not set") from None
+
+
+def _from_file(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text().rstrip("\n")
+    except OSError as error:
+        raise SecretError(f"secret file:{path}: {error.strerror}") from None
+
+
+def _from_command(line: str) -> str:
+    try:
+        done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True, timeout=_COMMAND_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        # the output is left out: it may hold half of the secret
+        raise SecretError(f"secret cmd:{line}: {type(error).__name__}") from None
+    return done.stdout.rstrip("\n")
+
+
+_RESOLVERS = {"env": _from_env, "file": _from_file, "cmd": _from_command}
+
+
+def reveal(value: str | bytes | Secret | None) -> bytes:
+    """The bytes of a value that may be secret; nothing is b''."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if value is None:
+        return b""
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def mask(text: str, *secrets: str) -> str:
+    """`text` with every secret blotted out, the longest first. Secrets shorter than 3 characters would blot everything."""
+    for value in sorted(filter(lambda s: len(s) > 2, secrets), key=len, reverse=True):  # noqa: PLR2004
+        text = text.replace(value, MASK)
+    return text
