@@ -23,7 +23,8 @@ class Command:
     stdin: str | bytes | Secret | None = None
 
     def __post_init__(self) -> None:
-        for word in self.argv:
+        words: tuple[object, ...] = self.argv
+        for word in words:
             if isinstance(word, Secret):
                 raise SecretError("a secret in argv is seen by everyone on the node (ps): pass it by stdin or in a file")
             if not isinstance(word, str):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nornir_stack.command import Output
+    from nornir_stack.results import Report
 
 
 class StackError(Exception):
@@ -82,3 +83,11 @@ class Locked(StackError):  # noqa: N818
         super().__init__(f"{where} is locked by {holder}")
         self.where = where
         self.holder = holder
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted (exit code 130); `report` holds what came of it. A KeyboardInterrupt: no script walks on."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("interrupted")
+        self.report = report

@@ -11,6 +11,8 @@ from nornir_stack.errors import SecretError
 
 MASK = "********"
 _COMMAND_SECONDS = 30
+_SHORTEST = 4  # a shorter one could not be masked without blotting out half of every text
+_revealed: set[str] = set()
 
 
 class Secret:
@@ -32,11 +34,15 @@ class Secret:
 
     def reveal(self) -> str:
         """The secret itself. Raises SecretError (which names the reference, never a value)."""
-        if self._literal is not None:
-            return self._literal
-        assert self.reference is not None  # noqa: S101  by __init__
-        kind, _, rest = self.reference.partition(":")
-        return _RESOLVERS[kind](rest)
+        value = self._literal
+        if value is None:
+            kind, _, rest = str(self.reference).partition(":")
+            value = _RESOLVERS[kind](rest)
+        if len(value) < _SHORTEST:
+            name = self.reference or "(literal)"
+            raise SecretError(f"secret {name} is shorter than {_SHORTEST} characters: it could not be masked")
+        _revealed.add(value)
+        return value
 
     def __repr__(self) -> str:
         return f"Secret({self.reference or MASK!r})"
@@ -85,8 +91,13 @@ def reveal(value: str | bytes | Secret | None) -> bytes:
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
 
 
-def mask(text: str, *secrets: str) -> str:
-    """`text` with every secret blotted out, the longest first. Secrets shorter than 3 characters would blot everything."""
-    for value in sorted(filter(lambda s: len(s) > 2, secrets), key=len, reverse=True):  # noqa: PLR2004
-        text = text.replace(value, MASK)
+def mask(text: str) -> str:
+    """`text` with every secret that this process ever revealed blotted out, line by line for those of several lines.
+
+    What leaves the process for people or disk (reports, journals, errors, progress) goes through here.
+    """
+    values = {line for value in _revealed.copy() for line in (value, *value.splitlines()) if len(line) >= _SHORTEST}
+    for value in sorted(values, key=len, reverse=True):
+        if value in text:
+            text = text.replace(value, MASK)
     return text

@@ -1,0 +1,94 @@
+"""Sends one task to exactly these hosts; looks at all hosts of a selector."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nornir.core import Nornir
+
+from nornir_stack.chain import Bound
+from nornir_stack.effects import Door, RunState
+from nornir_stack.events import Emitter
+from nornir_stack.results import HostReport, Result, Status
+from nornir_stack.runner import StackRunner
+from nornir_stack.seen import Seen
+from nornir_stack.work import HostLog, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from nornir.core.inventory import Host
+    from nornir.core.task import Task
+
+    from nornir_stack.select import Selector
+
+T = TypeVar("T")
+WORKERS = 50
+LOOK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """A Nornir object together with the state of one run."""
+
+    nr: Nornir
+    state: RunState
+
+    def run(self, body: Callable[..., Any], hosts: Iterable[str], door: Callable[[], Door]) -> Any:
+        """Run a Nornir task on these hosts, whatever failed before. Nornir's AggregatedResult, with every host."""
+        wanted = set(hosts)
+        self.state.reset_failed_hosts()
+        runner = StackRunner(WORKERS, door, self.state.cut)
+        nr = Nornir(self.nr.inventory, self.nr.config, self.state, self.nr.processors, runner)
+        return nr.filter(filter_func=lambda host: host.name in wanted).run(task=body, raise_on_error=False)
+
+    def each(self, hosts: Iterable[str], do: Callable[[Host], T]) -> dict[str, T]:
+        """`do` for every host at once; those where it raised are left out."""
+        answers: dict[str, T] = {}
+
+        def one(task: Task) -> None:
+            answers[task.host.name] = do(task.host)
+
+        wanted = list(hosts)
+        if wanted:
+            self.run(one, wanted, Door)
+        return {name: answers[name] for name in wanted if name in answers}
+
+    def look(self, observe: Callable[..., Result[T]] | Bound, on: Selector) -> tuple[Seen[T], tuple[HostReport, ...]]:
+        """Ask every host of `on`, those under maintenance excepted; nothing is changed, in a dry run or not."""
+        bound = observe if isinstance(observe, Bound) else Bound(observe)
+        names = on.hosts(self.nr.inventory)
+        resting = {name: why for name in names if (why := self.maintenance(name))}
+        asked = [name for name in names if name not in resting]
+        reports = self._asked(bound, asked)
+        reports |= {name: HostReport(name, Status.SKIPPED, f"under maintenance: {why}") for name, why in resting.items()}
+        good = {name: reports[name].tasks[-1].value for name in asked if reports[name].tasks and not reports[name].status.bad}
+        missing = {
+            name: reports[name].error or reports[name].reason or "it gave no answer" for name in names if name not in good
+        }
+        return Seen(good, missing, names), tuple(reports[name] for name in names)
+
+    def _asked(self, bound: Bound, names: list[str]) -> dict[str, HostReport]:
+        # A look sees the node as it is, in a dry run too: so it has a state of its own, without overlays.
+        state = RunState(run=self.state.run)
+        state.stop, state.cut = self.state.stop, self.state.cut
+        logs = {name: HostLog(name) for name in names}
+        work = Work("look", (bound,), 0, state, Emitter(()), logs, stoppable=False)
+        seconds = bound.timeout or LOOK_SECONDS
+        if not names:
+            return {}
+        answers = Dispatcher(self.nr, state).run(
+            work.body, names, lambda: Door(deadline=time.monotonic() + seconds, cut=state.cut, looking=True)
+        )
+        return {name: logs[name].report(answers[name][0].exception) for name in names}
+
+    def maintenance(self, name: str) -> str:
+        """Why a host is under maintenance, or nothing."""
+        return str(self.nr.inventory.hosts[name].get("maintenance") or "")
+
+
+def survey(nr: Nornir, observe: Callable[..., Result[T]] | Bound, on: Selector) -> Seen[T]:
+    """What all hosts of `on` answer to one look: for notebooks and scripts. Takes no lock and writes no journal."""
+    return Dispatcher(nr, RunState()).look(observe, on)[0]

@@ -1,0 +1,327 @@
+"""Executes a chain on an inventory: parts in order, batches, barriers, interruptions, and the report of it all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nornir_stack import locks
+from nornir_stack.chain import Chain, Check, Plan, Stage, batches
+from nornir_stack.dispatch import Dispatcher
+from nornir_stack.effects import Door, RunState
+from nornir_stack.errors import Interrupted, Locked, StackError, UsageError
+from nornir_stack.events import Emitter
+from nornir_stack.interrupt import Interrupts
+from nornir_stack.journal import new_run
+from nornir_stack.results import HostReport, Report, StageReport, Status, worst
+from nornir_stack.secret import mask
+from nornir_stack.select import Selector, parse
+from nornir_stack.work import HostLog, Work, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nornir.core import Nornir
+
+    from nornir_stack.events import Listener
+    from nornir_stack.seen import Seen
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+def execute(
+    chain: Chain,
+    nr: Nornir,
+    *,
+    dry_run: bool = False,
+    limit: str | Selector | None = None,
+    wait: float = 10.0,
+    listeners: Sequence[Listener] = (),
+) -> Report:
+    """What `Chain.run` says."""
+    declared(nr)
+    only = parse(limit, nr.inventory) if isinstance(limit, str) else limit
+    wanted = selected(chain, nr)
+    acting = tuple(name for name in wanted if only is None or name in only.hosts(nr.inventory))
+    state = RunState(dry_run=dry_run)
+    record = new_run(chain.name)
+    state.run = record.run
+    emit = Emitter((record.listener, *listeners))
+    run = _Run(Dispatcher(nr, state), emit, only, wait=wait)
+    started, clock = time.time(), time.monotonic()
+    emit("run", chain=chain.name, run=record.run, dry_run=dry_run, hosts=acting)
+    error = ""
+    with Interrupts(state, emit):
+        try:
+            if not dry_run:
+                run.lock(acting, chain.name)
+            run.chain(chain, "")
+        except StackError as problem:
+            if isinstance(problem, Locked) and not run.stages:
+                raise
+            error = explain(problem)
+        finally:
+            run.unlock()
+    report = Report(
+        chain.name,
+        record.run,
+        dry_run,
+        tuple(run.stages),
+        interrupted=state.stop.is_set(),
+        error=error,
+        left=tuple(run.left),
+        warnings=tuple(emit.warnings),
+        started=started,
+        duration=time.monotonic() - clock,
+    )
+    emit("run-end", exit_code=report.exit_code, changed=len(report.changed))
+    record.close(report)
+    if report.interrupted:
+        raise Interrupted(report)
+    return report
+
+
+def declared(nr: Nornir) -> None:
+    """Refuse a filtered copy that forgot hosts: who must be seen would be judged by who was left in."""
+    names = getattr(nr.inventory.groups, "declared", None)
+    lost = [name for name in names or () if name not in nr.inventory.hosts]
+    if lost:
+        raise UsageError(
+            f"this Nornir object was filtered and knows nothing of {', '.join(lost)}: "
+            "run the chain on the whole inventory, with limit= for the hosts to act on"
+        )
+
+
+def selected(chain: Chain, nr: Nornir) -> tuple[str, ...]:
+    """Every host that the chain names before it runs, in declared order. Raises UsageError for an unknown one."""
+    wanted: set[str] = set()
+    for part in chain.parts:
+        if isinstance(part, Chain):
+            wanted.update(selected(part, nr))
+        else:
+            wanted.update(part.on.hosts(nr.inventory))
+    return tuple(name for name in nr.inventory.hosts if name in wanted)
+
+
+@dataclass
+class _Run:
+    floor: Dispatcher
+    emit: Emitter
+    limit: Selector | None
+    stages: list[StageReport] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    units: int = 0
+    pending: bool = False
+    held: dict[str, None] = field(default_factory=dict)
+    wait: float = 0.0
+
+    @property
+    def nr(self) -> Nornir:
+        return self.floor.nr
+
+    @property
+    def state(self) -> RunState:
+        return self.floor.state
+
+    # who may run
+
+    def lock(self, hosts: Iterable[str], chain: str) -> None:
+        """Lock every host that is not held yet; waits for another run, and says for whom. Raises Locked."""
+        who = locks.owner(self.state.run, chain)
+        todo = [name for name in hosts if name not in self.held]
+        end, told = time.monotonic() + self.wait, ""
+        while todo:
+            answers = self.floor.each(todo, lambda host: locks.lock_node(host, self.nr.config, who))
+            self.held |= dict.fromkeys(name for name in todo if not answers.get(name))
+            todo = [name for name in todo if answers.get(name)]
+            if todo and (time.monotonic() > end or self.state.stop.is_set()):
+                raise Locked(todo[0], answers[todo[0]])
+            if todo and told != (told := f"{todo[0]} is locked by {answers[todo[0]]}"):
+                self.emit("waiting", problems=[told])
+            if todo:
+                self.state.stop.wait(_LONGEST_PAUSE / 2)
+
+    def unlock(self) -> None:
+        self.floor.each(self.held, lambda host: locks.unlock_node(host, self.nr.config))
+
+    # chains and their parts
+
+    def chain(self, chain: Chain, path: str) -> bool:
+        """Run the parts in order; after one that failed only stages that run always."""
+        self.units += chain.unit
+        why = ""
+        try:
+            for part in chain.parts:
+                where = f"{path}/{part.name}" if path else part.name
+                if not why and self._stopping:
+                    why = "the run was interrupted before"
+                    if chain.left:
+                        self.left.append(chain.left)
+                always = isinstance(part, Stage) and part.always and not self.state.cut.is_set()
+                if why and not always:
+                    self._not_reached(part, where, why)
+                elif not self._part(part, where):
+                    why = why or f"{where} did not end well"
+        finally:
+            self.units -= chain.unit
+        return not why
+
+    @property
+    def _stopping(self) -> bool:
+        return self.state.cut.is_set() or (self.state.stop.is_set() and not self.units)
+
+    def _part(self, part: Stage | Plan[Any] | Chain, path: str) -> bool:
+        if isinstance(part, Chain):
+            return self.chain(part, path)
+        if isinstance(part, Plan):
+            return self._plan(part, path)
+        return self._stage(part, path)
+
+    def _not_reached(self, part: Stage | Plan[Any] | Chain, path: str, why: str) -> None:
+        if isinstance(part, Chain):
+            for inner in part.parts:
+                self._not_reached(inner, f"{path}/{inner.name}", why)
+            return
+        kind = "plan" if isinstance(part, Plan) else "stage"
+        hosts = [HostReport(name, Status.NOT_REACHED, why) for name in part.on.hosts(self.nr.inventory)]
+        self._ended(StageReport(path, kind, Status.NOT_REACHED, tuple(hosts), (why,), started=time.time()))
+
+    def _ended(self, report: StageReport) -> bool:
+        self.stages.append(report)
+        self.emit("part-end", report.name, status=report.status, problems=report.problems)
+        return not report.status.bad
+
+    # plans
+
+    def _plan(self, plan: Plan[Any], path: str) -> bool:
+        started, clock = time.time(), time.monotonic()
+        names = plan.on.hosts(self.nr.inventory)
+        self.emit("part", path, kind="plan", hosts=names)
+        seen, hosts = self.floor.look(plan.observe, plan.on)
+        problems: tuple[str, ...] = ()
+        chain = Chain(plan.name)
+        try:
+            chain = plan.decide(seen)
+        except Exception as error:  # noqa: BLE001  a fault in a decision ends the chain, not the report
+            problems = (explain(error),)
+        else:
+            self.emit("decided", path, reasons=chain.reasons, parts=[part.name for part in chain.parts])
+        report = StageReport(
+            path,
+            "plan",
+            Status.FAILED if problems else Status.OK,
+            hosts,
+            problems,
+            ("what was seen is from before the changes that are pending",) if self.pending else (),
+            tuple(map(mask, chain.reasons)),
+            started,
+            time.monotonic() - clock,
+        )
+        return self._ended(report) and self.chain(chain, path)
+
+    # stages
+
+    def _stage(self, stage: Stage, path: str) -> bool:
+        started, clock = time.time(), time.monotonic()
+        names = stage.on.hosts(self.nr.inventory)
+        self.emit("part", path, kind="stage", hosts=names)
+        reports = {name: HostReport(name, Status.SKIPPED, why) for name in names if (why := self._left_out(name))}
+        if not stage.always:
+            reports |= {
+                name: HostReport(name, Status.NOT_REACHED, self.failed[name])
+                for name in names
+                if name in self.failed and name not in reports
+            }
+        acting = [name for name in names if name not in reports]
+        if not self.state.dry_run:
+            self.lock(acting, path)  # a plan may reach for hosts that the chain did not name
+        problems: tuple[str, ...] = ()
+        assumed: list[str] = []
+        bad = 0
+        for batch in batches(acting, stage.serial):
+            if problems or (self._stopping and not stage.always):
+                why = problems[0] if problems else "the run was interrupted before"
+                reports |= {name: HostReport(name, Status.NOT_REACHED, why) for name in batch}
+                continue
+            problems = self._holds(stage.before, path, assumed)
+            if problems:
+                reports |= {name: HostReport(name, Status.NOT_REACHED, problems[0]) for name in batch}
+                continue
+            done = self._batch(stage, path, batch)
+            reports |= done
+            lost = {name: report for name, report in done.items() if report.status.bad}
+            bad += len(lost)
+            self.failed |= {name: f"{path}: {report.error or report.reason}" for name, report in lost.items()}
+            if bad > stage.max_failures:
+                problems = tuple(f"{name} {report.status}: {report.error or report.reason}" for name, report in lost.items())
+            elif len(lost) < len(done) or not done:
+                problems = self._holds(stage.until, path, assumed)
+        statuses = [report.status for report in reports.values() if not report.status.bad]
+        status = worst(statuses)
+        if problems or bad > stage.max_failures:
+            status = worst([report.status for report in reports.values() if report.status.bad] or [Status.FAILED])
+        elif self._stopping and any(report.status is Status.NOT_REACHED for report in reports.values()):
+            status = Status.NOT_REACHED
+        ordered = tuple(reports[name] for name in names)
+        return self._ended(
+            StageReport(path, "stage", status, ordered, problems, tuple(assumed), (), started, time.monotonic() - clock)
+        )
+
+    def _left_out(self, name: str) -> str:
+        if why := self.floor.maintenance(name):
+            return f"under maintenance: {why}"
+        if self.limit is not None and name not in self.limit.hosts(self.nr.inventory):
+            return f"not among {self.limit}, to which this run is limited"
+        return ""
+
+    def _batch(self, stage: Stage, path: str, batch: tuple[str, ...]) -> dict[str, HostReport]:
+        self.emit("batch", path, hosts=batch)
+        logs = {name: HostLog(name) for name in batch}
+        stoppable = not self.units and not stage.always
+        work = Work(path, stage.bound, stage.retries, self.state, self.emit, logs, stoppable)
+
+        def door() -> Door:
+            deadline = None if stage.timeout is None else time.monotonic() + stage.timeout
+            return Door(deadline=deadline, cut=self.state.cut)
+
+        answers = self.floor.run(work.body, batch, door)
+        found = {}
+        for name in batch:
+            failure = answers[name][0].exception if name in answers and answers[name].failed else None
+            found[name] = logs[name].report(failure)
+        self.pending = self.pending or (self.state.dry_run and any(report.changed for report in found.values()))
+        return found
+
+    # barriers
+
+    def _holds(self, check: Check[Any] | None, path: str, assumed: list[str]) -> tuple[str, ...]:
+        """Nothing, once the check holds; its problems, if it does not within its time."""
+        if check is None:
+            return ()
+        told: tuple[str, ...] = ()
+        end, pause = time.monotonic() + check.within, _FIRST_PAUSE
+        while True:
+            seen, _ = self.floor.look(check.observe, check.on)
+            problems = self._judged(check, seen)
+            if not problems or self.state.dry_run or time.monotonic() > end or self._stopping:
+                break
+            if problems != told:
+                self.emit("waiting", path, problems=problems)
+            told = problems
+            self.state.cut.wait(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        if problems and self.pending:
+            assumed += [f"that this would hold by then: {problem}" for problem in problems]
+            problems = ()
+        self.emit("barrier", path, ok=not problems, problems=problems)
+        return problems
+
+    def _judged(self, check: Check[Any], seen: Seen[Any]) -> tuple[str, ...]:
+        try:
+            return tuple(mask(problem) for problem in check.judge(seen))
+        except Exception as error:  # noqa: BLE001  a fault in a judgement is a barrier that is not met
+            return (explain(error),)
+
+

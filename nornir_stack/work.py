@@ -1,0 +1,199 @@
+"""One host's way through a stage: its tasks one after the other, with attempts, into reports."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nornir.core.exceptions import NornirSubTaskError
+
+from nornir_stack.effects import Effect, RunState, door_of, ledger_of, set_door
+from nornir_stack.errors import (
+    Cancelled,
+    ConnectionFailed,
+    Refused,
+    StackError,
+    TimedOut,
+    Undecidable,
+    UsageError,
+)
+from nornir_stack.results import Attempt, HostReport, Result, Status, TaskReport, function_name, worst
+from nornir_stack.secret import mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nornir.core.task import Result as NornirResult
+    from nornir.core.task import Task
+
+    from nornir_stack.chain import Bound
+    from nornir_stack.events import Emitter
+
+_LONGEST_PAUSE = 8.0
+
+
+@dataclass
+class HostLog:
+    """What a host did so far in a stage; read when its thread was given up, too."""
+
+    host: str
+    tasks: list[TaskReport] = field(default_factory=list)
+    current: Bound | None = None
+    current_since: float = 0.0
+
+    def report(self, given_up: BaseException | None) -> HostReport:
+        tasks = list(self.tasks)
+        if given_up is not None and self.current is not None:
+            status = status_of(given_up, effects=())
+            duration = time.time() - self.current_since
+            tasks.append(
+                TaskReport(
+                    self.current.name,
+                    status,
+                    changed=False,
+                    error=explain(given_up),
+                    started=self.current_since,
+                    duration=duration,
+                    function=function_name(self.current.function),
+                )
+            )
+        elif given_up is not None and not tasks:
+            return HostReport(self.host, status_of(given_up, effects=()), explain(given_up))
+        return HostReport(self.host, worst([task.status for task in tasks]), tasks=tuple(tasks))
+
+
+@dataclass(frozen=True)
+class Work:
+    """The tasks of a stage, as one Nornir task (`work.body`) that writes into `logs`."""
+
+    path: str
+    tasks: tuple[Bound, ...]
+    retries: int
+    state: RunState
+    emit: Emitter
+    logs: dict[str, HostLog]
+    stoppable: bool
+
+    def body(self, task: Task) -> None:
+        """Run through the tasks on this host; stops at the first that did not end well."""
+        log = self.logs[task.host.name]
+        for bound in self.tasks:
+            if self.stoppable and self.state.stop.is_set():
+                name = function_name(bound.function)
+                log.tasks.append(TaskReport(bound.name, Status.CANCELLED, error="interrupted before it began", function=name))
+                return
+            log.current, log.current_since = bound, time.time()
+            report = self._attempts(task, bound)
+            log.tasks.append(report)
+            log.current = None
+            if report.status.bad:
+                return
+
+    def _attempts(self, task: Task, bound: Bound) -> TaskReport:
+        attempts: list[Attempt] = []
+        for number in range(self.retries + 1):
+            self.emit("task", self.path, task.host.name, task=bound.name)
+            report, again = self._attempt(task, bound)
+            self.emit(
+                "task-end",
+                self.path,
+                task.host.name,
+                task=bound.name,
+                status=report.status,
+                error=report.error,
+                duration=report.duration,
+            )
+            attempts.append(Attempt(report.status, report.error, report.started, report.duration))
+            if not again or number == self.retries or self.state.stop.is_set():
+                break
+            if self.state.cut.wait(min(2.0**number, _LONGEST_PAUSE)):
+                break
+        return TaskReport(**{**vars(report), "attempts": tuple(attempts)})
+
+    def _attempt(self, task: Task, bound: Bound) -> tuple[TaskReport, bool]:
+        """The report of one try, and whether another may be made."""
+        calls: list[Task] = []
+
+        def call(sub: Task, **arguments: Any) -> object:
+            calls.append(sub)
+            set_door(sub, door_of(task).narrowed(bound.timeout, self._teller(task.host.name, bound)))
+            return bound.function(sub, **arguments)
+
+        started, clock = time.time(), time.perf_counter()
+        result, error = _called(task, call, bound)
+        effects = tuple(ledger_of(calls[0]).effects) if calls else ()
+        report = task_report(bound.name, result, error, effects)
+        whole = {**vars(report), "function": function_name(bound.function), "started": started}
+        return TaskReport(**{**whole, "duration": time.perf_counter() - clock}), _may_repeat(error, effects)
+
+    def _teller(self, host: str, bound: Bound) -> Callable[[Effect], None]:
+        return lambda effect: self.emit("effect", self.path, host, task=bound.name, what=effect.what)
+
+
+def _called(task: Task, call: Callable[..., object], bound: Bound) -> tuple[NornirResult | None, BaseException | None]:
+    try:
+        return task.run(call, name=bound.name, **bound.arguments)[0], None
+    except NornirSubTaskError as failure:
+        first: NornirResult = failure.result[0]
+        return first, _innermost(first.exception)
+    except BaseException as error:  # noqa: BLE001  the host boundary: whatever a task raises is that host's failure
+        return None, error
+
+
+def _innermost(error: BaseException | None) -> BaseException | None:
+    while isinstance(error, NornirSubTaskError):
+        error = error.result[0].exception
+    return error
+
+
+def task_report(name: str, result: NornirResult | None, error: BaseException | None, effects: tuple[Effect, ...]) -> TaskReport:
+    """What a task's call amounts to; pure."""
+    whats = tuple(effect.what for effect in effects)
+    changed = bool(effects) or bool(result is not None and error is None and result.changed)
+    diff = "\n".join(effect.diff.rstrip("\n") for effect in effects if effect.diff)
+    if error is not None:
+        status = status_of(error, effects)
+        text = explain(error)
+        known = isinstance(error, Undecidable)
+        return TaskReport(
+            name, status, changed, diff, error="" if known else text, reason=text if known else "", effects=whats
+        )
+    skipped, unknown = getattr(result, "skipped", ""), getattr(result, "unknown", "")
+    status = Status.CHANGED if changed else Status.SKIPPED if skipped else Status.UNKNOWN if unknown else Status.OK
+    if result is not None and result.failed:
+        status = Status.FAILED
+    value = result.value if isinstance(result, Result) else getattr(result, "result", None)
+    own_diff = diff or mask(str(getattr(result, "diff", "") or ""))
+    error_text = mask(str(value)) if status is Status.FAILED else ""
+    return TaskReport(name, status, changed, own_diff, value, error_text, skipped or unknown, whats)
+
+
+def status_of(error: BaseException, effects: tuple[Effect, ...]) -> Status:
+    """The status that an exception means."""
+    if isinstance(error, Undecidable):
+        return Status.CHANGED if effects else Status.UNKNOWN
+    for kind, status in (
+        (ConnectionFailed, Status.UNREACHABLE),
+        (TimedOut, Status.TIMED_OUT),
+        (Cancelled, Status.CANCELLED),
+    ):
+        if isinstance(error, kind):
+            return status
+    return Status.FAILED
+
+
+def explain(error: BaseException) -> str:
+    """An error for people: our own speak for themselves; others get their type and where they came from."""
+    if isinstance(error, StackError):
+        return mask(str(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return mask(f"{type(error).__name__}: {error}{where}")
+
+
+def _may_repeat(error: BaseException | None, effects: tuple[Effect, ...]) -> bool:
+    if error is None or isinstance(error, (Refused, UsageError, Undecidable, Cancelled)):
+        return False
+    return all(effect.repeatable for effect in effects)
