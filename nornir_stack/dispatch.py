@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from nornir.core.inventory import Host
-    from nornir.core.task import Task
+    from nornir.core.processor import Processors
+    from nornir.core.task import AggregatedResult, Task
 
     from nornir_stack.select import Selector
 
@@ -36,12 +37,14 @@ class Dispatcher:
     nr: Nornir
     state: RunState
 
-    def run(self, body: Callable[..., Any], hosts: Iterable[str], door: Callable[[], Door]) -> Any:
-        """Run a Nornir task on these hosts, whatever failed before. Nornir's AggregatedResult, with every host."""
+    def run(
+        self, body: Callable[..., Any], hosts: Iterable[str], door: Callable[[], Door], processors: Processors | None = None
+    ) -> AggregatedResult:
+        """Run a Nornir task on these hosts, whatever failed before: a result for every one."""
         wanted = set(hosts)
         self.state.reset_failed_hosts()
         runner = StackRunner(WORKERS, door, self.state.cut)
-        nr = Nornir(self.nr.inventory, self.nr.config, self.state, self.nr.processors, runner)
+        nr = Nornir(self.nr.inventory, self.nr.config, self.state, processors, runner)
         return nr.filter(filter_func=lambda host: host.name in wanted).run(task=body, raise_on_error=False)
 
     def each(self, hosts: Iterable[str], do: Callable[[Host], T]) -> dict[str, T]:

@@ -12,6 +12,7 @@ from nornir_stack.dispatch import Dispatcher
 from nornir_stack.effects import Door, RunState
 from nornir_stack.errors import Interrupted, Locked, StackError, UsageError
 from nornir_stack.events import Emitter
+from nornir_stack.guests import guarded
 from nornir_stack.interrupt import Interrupts
 from nornir_stack.journal import new_run
 from nornir_stack.results import HostReport, Report, StageReport, Status, worst
@@ -116,6 +117,9 @@ class _Run:
     pending: bool = False
     held: dict[str, None] = field(default_factory=dict)
     wait: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.processors = guarded(self.nr.processors, self.emit.warnings.append)
 
     @property
     def nr(self) -> Nornir:
@@ -286,7 +290,7 @@ class _Run:
             deadline = None if stage.timeout is None else time.monotonic() + stage.timeout
             return Door(deadline=deadline, cut=self.state.cut)
 
-        answers = self.floor.run(work.body, batch, door)
+        answers = self.floor.run(work.body, batch, door, self.processors)
         found = {}
         for name in batch:
             failure = answers[name][0].exception if name in answers and answers[name].failed else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nornir.core.exceptions import NornirSubTaskError
@@ -93,6 +93,7 @@ class Work:
 
     def _attempts(self, task: Task, bound: Bound) -> TaskReport:
         attempts: list[Attempt] = []
+        earlier: tuple[TaskReport, ...] = ()
         for number in range(self.retries + 1):
             self.emit("task", self.path, task.host.name, task=bound.name)
             report, again = self._attempt(task, bound)
@@ -110,7 +111,8 @@ class Work:
                 break
             if self.state.cut.wait(min(2.0**number, _LONGEST_PAUSE)):
                 break
-        return TaskReport(**{**vars(report), "attempts": tuple(attempts)})
+            earlier = (*earlier, report)
+        return _together(report, earlier, tuple(attempts))
 
     def _attempt(self, task: Task, bound: Bound) -> tuple[TaskReport, bool]:
         """The report of one try, and whether another may be made."""
@@ -125,11 +127,24 @@ class Work:
         result, error = _called(task, call, bound)
         effects = tuple(ledger_of(calls[0]).effects) if calls else ()
         report = task_report(bound.name, result, error, effects)
-        whole = {**vars(report), "function": function_name(bound.function), "started": started}
-        return TaskReport(**{**whole, "duration": time.perf_counter() - clock}), _may_repeat(error, effects)
+        function, duration = function_name(bound.function), time.perf_counter() - clock
+        return replace(report, function=function, started=started, duration=duration), _may_repeat(error, effects)
 
     def _teller(self, host: str, bound: Bound) -> Callable[[Effect], None]:
         return lambda effect: self.emit("effect", self.path, host, task=bound.name, what=effect.what)
+
+
+def _together(last: TaskReport, earlier: tuple[TaskReport, ...], attempts: tuple[Attempt, ...]) -> TaskReport:
+    """The last try's report, with what earlier tries changed."""
+    changed = last.changed or any(report.changed for report in earlier)
+    return replace(
+        last,
+        status=Status.CHANGED if changed and last.status is Status.OK else last.status,
+        changed=changed,
+        diff="\n".join(filter(None, [*(report.diff for report in earlier), last.diff])),
+        effects=tuple(effect for report in (*earlier, last) for effect in report.effects),
+        attempts=attempts,
+    )
 
 
 def _called(task: Task, call: Callable[..., object], bound: Bound) -> tuple[NornirResult | None, BaseException | None]:

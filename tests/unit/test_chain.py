@@ -1,0 +1,487 @@
+"""Chains on hosts that answer from memory: order, barriers, failures, limits, interruptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nornir.core.task import Task  # noqa: TC002  task functions are inspected
+
+from nornir_stack.chain import Chain, Check, Plan, Stage, batches, do
+from nornir_stack.dispatch import survey
+from nornir_stack.effects import Gate
+from nornir_stack.errors import (
+    CommandFailed,
+    ConnectionFailed,
+    Interrupted,
+    Refused,
+    StackError,
+    UsageError,
+)
+from nornir_stack.results import Report, Result, Status
+from nornir_stack.secret import Secret
+from nornir_stack.select import everyone, hosts, role
+from tests.unit.fleets import fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nornir.core import Nornir
+
+    from nornir_stack.events import Event
+    from nornir_stack.seen import Seen
+
+DB = role("db")
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def nr() -> Nornir:
+    return fleet({"db": ["db1", "db2", "db3"], "loadbalancer": ["lb1"]})
+
+
+class Log:
+    """What tasks did, in the order in which they did it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def task(self, name: str, *, fails: str = "", error: Exception | None = None) -> Callable[..., Result[str]]:
+        def body(task: Task) -> Result[str]:
+            self.lines.append(f"{name} {task.host.name}")
+            if task.host.name == fails:
+                raise error or Refused(f"{name} is refused here")
+            return Result(task.host, f"{name} on {task.host.name}")
+
+        body.__qualname__ = body.__name__ = name
+        return body
+
+
+def look(task: Task) -> Result[str]:
+    return Result(task.host, task.host.name)
+
+
+def test_stages_in_order_hosts_at_their_own_pace(nr: Nornir) -> None:
+    """A stage begins only when every host has ended the one before; each host's tasks keep their order."""
+    log = Log()
+    report = Chain("c", Stage("a", [log.task("one"), log.task("two")], DB), Stage("b", [log.task("three")], DB)).run(nr)
+    assert report.ok
+    assert {line.split()[0] for line in log.lines[:6]} == {"one", "two"}
+    assert [line.split()[0] for line in log.lines[6:]] == ["three"] * 3
+    for name in ("db1", "db2", "db3"):
+        assert log.lines.index(f"one {name}") < log.lines.index(f"two {name}")
+
+
+def test_every_selected_host_has_a_result_after_a_failure(nr: Nornir) -> None:
+    """A failed host does not lose the others of its batch; later parts are reported as not reached, host by host."""
+    log = Log()
+    report = Chain("c", Stage("a", [log.task("one", fails="db2")], DB), Stage("b", [log.task("two")], everyone)).run(nr)
+    assert [(h.host, h.status) for h in report.stage("a").hosts] == [
+        ("db1", Status.OK),
+        ("db2", Status.FAILED),
+        ("db3", Status.OK),
+    ]
+    assert {h.status for h in report.stage("b").hosts} == {Status.NOT_REACHED}
+    assert len(report.stage("b").hosts) == 4
+    assert report.exit_code == 1
+    assert "one is refused here" in report.stage("a").problems[0]
+
+
+def test_max_failures_lets_named_losses_pass(nr: Nornir) -> None:
+    """With max_failures=1 one lost host does not end the chain, and later stages do not touch that host."""
+    log = Log()
+    error = ConnectionFailed("db2: no way")
+    report = Chain(
+        "c", Stage("a", [log.task("one", fails="db2", error=error)], DB, max_failures=1), Stage("b", [log.task("two")], DB)
+    ).run(nr)
+    assert report.stage("a").host("db2").status is Status.UNREACHABLE
+    assert report.stage("b").host("db2").status is Status.NOT_REACHED
+    assert "two db2" not in log.lines
+    assert report.ok
+
+
+def test_serial_one_with_barriers_around_every_batch(nr: Nornir) -> None:
+    """`before` and `until` are looked at around every batch, not once around the stage."""
+    log = Log()
+
+    def judge(seen: Seen[str]) -> list[str]:
+        log.lines.append("judged")
+        return []
+
+    gate = Check(look, judge, DB)
+    Chain("c", Stage("a", [log.task("one")], DB, serial=1, before=gate, until=gate)).run(nr)
+    assert log.lines == [line for n in (1, 2, 3) for line in ("judged", f"one db{n}", "judged")]
+
+
+def test_barrier_not_met_stops_before_the_next_batch(nr: Nornir) -> None:
+    """When `until` does not hold in its time, the next batch never begins and its hosts say why."""
+    log = Log()
+    report = Chain(
+        "c", Stage("a", [log.task("one")], DB, serial=1, until=Check(look, lambda _: ["db1 is not Synced"], DB))
+    ).run(nr)
+    assert log.lines == ["one db1"]
+    assert report.stage("a").status is not Status.OK
+    assert report.stage("a").host("db3").reason == "db1 is not Synced"
+    assert report.exit_code == 1
+
+
+def test_barrier_waits_until_it_holds(nr: Nornir) -> None:
+    """`within` polls: a condition that comes true in time is met."""
+    asked = []
+
+    def judge(seen: Seen[str]) -> list[str]:
+        asked.append(1)
+        return [] if len(asked) > 3 else ["not yet"]
+
+    report = Chain("c", Stage("a", [look], DB, until=Check(look, judge, DB, within=30))).run(nr)
+    assert report.ok
+    assert len(asked) == 4
+
+
+def test_plan_decides_from_everyone_and_its_chain_runs(nr: Nornir) -> None:
+    """A plan sees every host, the missing with their reason, and what it returns runs under its name."""
+    log = Log()
+
+    def answer(task: Task) -> Result[str]:
+        if task.host.name == "db3":
+            raise ConnectionFailed("db3 does not answer")
+        return Result(task.host, task.host.name)
+
+    def decide(seen: Seen[str]) -> Chain:
+        assert seen.missing == {"db3": "db3 does not answer"}
+        return Chain("d", Stage("act", [log.task("lead")], hosts(next(iter(seen)))), reasons=["db1 leads"])
+
+    report = Chain("c", Plan("elect", answer, decide, DB)).run(nr)
+    assert log.lines == ["lead db1"]
+    assert report.stage("elect").decided == ("db1 leads",)
+    assert report.stage("elect/act").host("db1").status is Status.OK
+    assert report.stage("elect").host("db3").status is Status.UNREACHABLE
+
+
+def test_refusing_plan_ends_the_chain_with_its_sentence(nr: Nornir) -> None:
+    """Refused by a decision: the sentence is the stage's problem, and nothing after it is touched."""
+    log = Log()
+
+    def decide(seen: Seen[str]) -> Chain:
+        raise Refused("two histories: choose one")
+
+    report = Chain("c", Plan("elect", look, decide, DB), Stage("b", [log.task("two")], DB)).run(nr)
+    assert report.stage("elect").problems == ("two histories: choose one",)
+    assert log.lines == []
+    assert report.exit_code == 1
+
+
+def test_limit_restricts_acting_never_looking(nr: Nornir) -> None:
+    """With a limit the plan still sees all; hosts outside it are skipped, and shown so."""
+    log = Log()
+    saw: list[tuple[str, ...]] = []
+
+    def decide(seen: Seen[str]) -> Chain:
+        saw.append(tuple(seen))
+        return Chain("d", Stage("act", [log.task("one")], DB))
+
+    report = Chain("c", Plan("p", look, decide, DB)).run(nr, limit="db2")
+    assert saw == [("db1", "db2", "db3")]
+    assert log.lines == ["one db2"]
+    assert report.stage("p/act").host("db1").status is Status.SKIPPED
+
+
+def test_hosts_under_maintenance_are_never_touched() -> None:
+    """`maintenance: reason` keeps a host from looks and tasks, and is shown."""
+    log = Log()
+    nr = fleet({"db": ["db1", "db2"]}, {"db2": {"maintenance": "new disk"}})
+    report = Chain("c", Stage("a", [log.task("one")], DB)).run(nr)
+    assert log.lines == ["one db1"]
+    assert report.stage("a").host("db2").reason == "under maintenance: new disk"
+    assert survey(nr, look, DB).missing == {"db2": "under maintenance: new disk"}
+
+
+def test_dry_run_changes_nothing_and_shows_what_it_would(nr: Nornir) -> None:
+    """In a dry run the gate itself keeps effects back, and the report is the same as if they had been made."""
+    made: list[str] = []
+
+    def change(task: Task) -> Result[None]:
+        gate = Gate(task)
+        gate.effect(f"paint {task.host.name}", lambda: made.append(task.host.name), diff="-grey\n+red")
+        return Result(task.host, None, changed=bool(gate.effects), diff=gate.effects[0].diff)
+
+    chain = Chain("c", Stage("a", [change], DB))
+    dry = chain.run(nr, dry_run=True)
+    assert made == []
+    assert dry.exit_code == 3
+    assert dry.stage("a").host("db1").tasks[0].effects == ("paint db1",)
+    real = chain.run(nr)
+    assert sorted(made) == ["db1", "db2", "db3"]
+    assert real.exit_code == 0
+    assert [t.diff for h in dry.stages[0].hosts for t in h.tasks] == [t.diff for h in real.stages[0].hosts for t in h.tasks]
+
+
+def test_dry_run_reads_after_a_pending_change_are_undecidable(nr: Nornir) -> None:
+    """A look that follows a change which was not made is not answered from the old world."""
+
+    def change_then_look(task: Task) -> Result[str]:
+        gate = Gate(task)
+        gate.effect("install", lambda: None)
+        return Result(task.host, gate.look("version", lambda: "old"))
+
+    report = Chain("c", Stage("a", [change_then_look], hosts("db1"))).run(nr, dry_run=True)
+    told = report.stage("a").host("db1").tasks[0]
+    assert told.status is Status.CHANGED
+    assert told.reason == "version: known only after: install"
+
+
+def test_dry_run_assumes_a_barrier_only_after_pending_changes(nr: Nornir) -> None:
+    """A barrier that would hold after a pending change is marked as assumed; one that fails without any is a problem."""
+
+    def change(task: Task) -> Result[None]:
+        Gate(task).effect("start", lambda: None)
+        return Result(task.host, None, changed=True)
+
+    never = Check(look, lambda _: ["db1 is down"], DB)
+    assumed = Chain("c", Stage("a", [change], DB, until=never)).run(nr, dry_run=True)
+    assert "db1 is down" in assumed.stage("a").assumed[0]
+    assert assumed.exit_code == 3
+    certain = Chain("c", Stage("a", [look], DB, until=never)).run(nr, dry_run=True)
+    assert certain.stage("a").problems == ("db1 is down",)
+    assert certain.exit_code == 1
+
+
+def test_a_look_that_changes_is_refused(nr: Nornir) -> None:
+    """Nothing observed may change anything, in a real run too."""
+    made: list[str] = []
+
+    def sneaky(task: Task) -> Result[None]:
+        Gate(task).effect("paint", lambda: made.append("x"))
+        return Result(task.host, None)
+
+    seen = survey(nr, sneaky, DB)
+    assert made == []
+    assert "this only looks" in seen.missing["db1"]
+
+
+def test_timeout_gives_a_result_and_shuts_the_door(nr: Nornir) -> None:
+    """A host past its stage's timeout is `timed out`, the others keep their results, and its thread can do no more."""
+    release = threading.Event()
+    outcome: list[str] = []
+    ended = threading.Event()
+
+    def slow(task: Task) -> Result[None]:
+        if task.host.name == "db2":
+            gate = Gate(task)
+            release.wait(30)
+            try:
+                gate.effect("too late", lambda: outcome.append("did it"))
+            except StackError as error:
+                outcome.append(type(error).__name__)
+            ended.set()
+        return Result(task.host, None)
+
+    report = Chain("c", Stage("a", [slow], DB, timeout=0.2)).run(nr)
+    assert report.stage("a").host("db2").status is Status.TIMED_OUT
+    assert report.stage("a").host("db1").status is Status.OK
+    release.set()
+    assert ended.wait(10)
+    assert outcome == ["TimedOut"]
+
+
+def test_retries_repeat_only_what_may_be_repeated(nr: Nornir) -> None:
+    """A failed task is tried again if nothing was sent or all was repeatable; every attempt is kept."""
+    tries: dict[str, int] = {}
+
+    def flaky(task: Task, *, repeatable: bool) -> Result[None]:
+        tries[task.host.name] = tries.get(task.host.name, 0) + 1
+        Gate(task).effect("send", lambda: None, repeatable=repeatable)
+        if tries[task.host.name] == 1:
+            raise ValueError("first time")
+        return Result(task.host, None)
+
+    good = Chain("c", Stage("a", [do(flaky, repeatable=True)], hosts("db1"), retries=2)).run(nr)
+    assert [a.status for a in good.stage("a").host("db1").tasks[0].attempts] == [Status.FAILED, Status.CHANGED]
+    bad = Chain("c", Stage("a", [do(flaky, repeatable=False)], hosts("db2"), retries=2)).run(nr)
+    assert len(bad.stage("a").host("db2").tasks[0].attempts) == 1
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyError("x"), CommandFailed, RecursionError()])
+def test_whatever_a_task_raises_is_that_hosts_failure(nr: Nornir, error: Any) -> None:
+    """SystemExit and friends in one host's task lose no other host's result."""
+
+    def bad(task: Task) -> Result[str]:
+        if task.host.name == "db1":
+            raise error
+        return Result(task.host, "fine")
+
+    report = Chain("c", Stage("a", [bad], DB)).run(nr)
+    assert [h.status for h in report.stage("a").hosts] == [Status.FAILED, Status.OK, Status.OK]
+
+
+def test_a_broken_processor_loses_nobodys_result(nr: Nornir) -> None:
+    """A processor that raises is dropped with a warning; all hosts keep their results."""
+
+    class Broken:
+        def task_started(self, *_: Any) -> None:
+            raise RuntimeError("processor")
+
+        task_completed = task_instance_started = task_instance_completed = task_started
+        subtask_instance_started = subtask_instance_completed = task_started
+
+    report = Chain("c", Stage("a", [look], DB)).run(nr.with_processors([Broken()]))
+    assert [h.status for h in report.stage("a").hosts] == [Status.OK] * 3
+    assert "processor" in " ".join(report.warnings)
+
+
+def test_a_broken_listener_loses_nothing(nr: Nornir) -> None:
+    """A listener that raises is told no more, and the report says so."""
+
+    def broken(event: Event) -> None:
+        raise RuntimeError("deaf")
+
+    report = Chain("c", Stage("a", [look], DB)).run(nr, listeners=[broken])
+    assert report.ok
+    assert "deaf" in report.warnings[0]
+
+
+def _interrupting(log: Log, times: int = 1) -> Callable[..., Result[None]]:
+    def interrupt(task: Task) -> Result[None]:
+        log.lines.append(f"interrupt {task.host.name}")
+        for n in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            events = (task.nornir.data.stop, task.nornir.data.cut)  # type: ignore[attr-defined]
+            wait_for(events[n].is_set)
+        return Result(task.host, None)
+
+    return interrupt
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        threading.Event().wait(0.01)
+
+
+def test_first_interrupt_begins_nothing_new_and_carries_the_report(nr: Nornir) -> None:
+    """After Ctrl-C the running tasks end, later parts are not reached, and the exception holds the report."""
+    log = Log()
+    chain = Chain("c", Stage("a", [_interrupting(log)], hosts("db1")), Stage("b", [log.task("two")], DB))
+    with pytest.raises(Interrupted) as caught:
+        chain.run(nr)
+    report = caught.value.report
+    assert report.exit_code == 130
+    assert log.lines == ["interrupt db1"]
+    assert report.stage("a").host("db1").status is Status.OK
+    assert report.stage("b").host("db2").status is Status.NOT_REACHED
+
+
+def test_a_unit_finishes_after_the_first_interrupt(nr: Nornir) -> None:
+    """A unit chain (drain, restart, undrain) is not cut in the middle; what comes after it does not begin."""
+    log = Log()
+    unit = Chain(
+        "u", Stage("drain", [_interrupting(log)], hosts("db1")), Stage("undrain", [log.task("two")], hosts("db1")), unit=True
+    )
+    with pytest.raises(Interrupted):
+        Chain("c", unit, Stage("b", [log.task("three")], DB)).run(nr)
+    assert log.lines == ["interrupt db1", "two db1"]
+
+
+def test_second_interrupt_cuts_and_says_what_is_left(nr: Nornir) -> None:
+    """A second Ctrl-C cuts a unit, and the report says what it leaves undone."""
+    log = Log()
+    unit = Chain(
+        "u",
+        Stage("drain", [_interrupting(log, times=2)], hosts("db1")),
+        Stage("undrain", [log.task("two")], hosts("db1")),
+        unit=True,
+        left="db1 is still drained",
+    )
+    with pytest.raises(Interrupted) as caught:
+        Chain("c", unit).run(nr)
+    assert "two db1" not in log.lines
+    assert caught.value.report.left == ("db1 is still drained",)
+
+
+def test_always_stages_run_after_a_failure(nr: Nornir) -> None:
+    """An `always` stage of a chain that failed runs, and the chain still counts as failed."""
+    log = Log()
+    report = Chain(
+        "c", Stage("a", [log.task("one", fails="db1")], DB), Stage("b", [log.task("two")], hosts("lb1"), always=True)
+    ).run(nr)
+    assert "two lb1" in log.lines
+    assert report.exit_code == 1
+
+
+def test_values_are_read_by_task_and_host(nr: Nornir) -> None:
+    """`report.value(task, host)` is what that task answered last there; an unknown one is a clear error."""
+    report = Chain("c", Stage("a", [look], DB)).run(nr)
+    assert report.value(look, "db2") == "db2"
+    with pytest.raises(UsageError, match="lb1"):
+        report.value(look, "lb1")
+
+
+def test_report_survives_json(nr: Nornir) -> None:
+    """The JSON form is versioned and gives the same report again."""
+    log = Log()
+    report = Chain("c", Stage("a", [log.task("one", fails="db2")], DB), Stage("b", [look], DB)).run(nr)
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_secrets_never_reach_the_report_or_the_journal(nr: Nornir, tmp_path: Path) -> None:
+    """A revealed secret is masked in values, errors, effects and diffs, on disk too."""
+    secret = Secret(literal='hun"ter2\N{SNOWMAN}-long')
+
+    def leaky(task: Task, *, password: Secret) -> Result[str]:
+        word = password.reveal()
+        Gate(task).effect(f"set {word}", lambda: None, diff=f"+{word}")
+        if task.host.name == "db2":
+            raise ValueError(word)
+        return Result(task.host, word)
+
+    report = Chain("c", Stage("a", [do(leaky, password=secret)], DB)).run(nr)
+    disk = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    for text in (report.to_json(), disk):
+        assert "ter2" not in text
+
+
+def test_filtered_copies_are_refused_where_all_must_be_seen(nr: Nornir) -> None:
+    """A Nornir object that forgot hosts is refused before anything runs."""
+    nr.inventory.groups.declared = tuple(nr.inventory.hosts)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="db1"):
+        Chain("c", Stage("a", [look], DB)).run(nr.filter(name="db2"))
+
+
+def test_unknown_hosts_and_arguments_are_usage_errors_before_anything_runs(nr: Nornir) -> None:
+    """A misspelt host or argument is told at once, with the nearest known name."""
+    log = Log()
+    with pytest.raises(UsageError, match="did you mean 'db1'"):
+        Chain("c", Stage("a", [log.task("one")], DB), Stage("b", [log.task("one")], hosts("db11"))).run(nr)
+    assert log.lines == []
+    with pytest.raises(UsageError, match="colour"):
+        do(look, colour="red")
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=3), unique=True, max_size=12),
+    st.lists(st.one_of(st.integers(1, 5), st.sampled_from(["1%", "25%", "100%"])), min_size=1, max_size=4),
+)
+def test_batches_hold_every_host_once_in_order(names: list[str], serial: list[int | str]) -> None:
+    """Whatever the sizes, batches partition the hosts in declared order and none is empty."""
+    found = batches(names, serial)
+    assert [name for batch in found for name in batch] == names
+    assert all(found) if names else found == []
+
+
+@pytest.mark.parametrize("serial", [0, -1, "x%", "5", True, []])
+def test_bad_serials_are_usage_errors(serial: Any) -> None:
+    """A size that is no number above 0 and no percentage is refused."""
+    with pytest.raises(UsageError):
+        batches(["a"], serial)
