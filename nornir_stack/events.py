@@ -23,7 +23,7 @@ class Event:
     | `waiting` | a barrier or a lock does not hold yet; told when what is wrong changes | problems |
     | `barrier` | it holds, or did not | ok, problems |
     | `decided` | a plan decided | reasons, parts |
-    | `part-end` | a stage or plan ended | status, problems |
+    | `part-end` | a stage or plan ended | status, problems, hosts (host to status) |
     | `interrupt` | stopping (first) or cutting (second) | cut |
     | `run-end` | the run ended | exit_code, changed |
     """

@@ -194,7 +194,8 @@ class _Run:
 
     def _ended(self, report: StageReport) -> bool:
         self.stages.append(report)
-        self.emit("part-end", report.name, status=report.status, problems=report.problems)
+        hosts = {host.host: host.status for host in report.hosts}
+        self.emit("part-end", report.name, status=report.status, problems=report.problems, hosts=hosts)
         return not report.status.bad
 
     # plans
