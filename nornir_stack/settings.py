@@ -1,0 +1,128 @@
+"""Typed settings of a role, read from a host's data.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Galera:
+        key: ClassVar[str] = "galera"           # where it stands in the data of hosts, groups and defaults
+        cluster_name: str
+        buffer_pool: Literal["auto"] | Size = "auto"
+
+    settings_of(task.host, Galera).buffer_pool
+
+A settings class may have more, all of it optional:
+`from_host(host) -> Mapping`, what the host itself knows, used where the data are silent;
+`claims(self) -> Iterable[Claim]`, the addresses it takes;
+`judge(mine, inventory) -> Iterable[Finding]` (a static method), what shows only when all hosts of the role are seen.
+The module of such a class has no `from __future__ import annotations`-only imports: its types are needed at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar, Union
+
+from pydantic import BeforeValidator, Field, Strict, StringConstraints
+
+from nornir_stack import schema
+from nornir_stack.errors import InventoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nornir.core.inventory import Host
+
+
+class Settings(Protocol):
+    """A frozen dataclass with the key under which its data stand."""
+
+    key: ClassVar[str]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def _address(value: Any) -> Any:
+    return ip_address(value) if isinstance(value, str) else value
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} is no absolute path")
+    return path
+
+
+# One error for an address that is none, not one for each family (Union: these are evaluated, on Python 3.10 too).
+Address = Annotated[Union[IPv4Address, IPv6Address], BeforeValidator(_address)]  # noqa: UP007
+Count = Annotated[int, Strict(), Field(ge=1)]
+Number = Annotated[int, Strict(), Field(ge=0)]
+Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An address that a host takes by its settings (`field`, such as `address`), in a network of the inventory.
+
+    `shared`: other hosts may take it by the same field too, such as the virtual address of two load balancers.
+    """
+
+    field: str
+    address: IPv4Address | IPv6Address
+    network: str = ""
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a host's settings as seen beside those of the others. A warning does not stop anything."""
+
+    host: str
+    field: str
+    text: str
+    warning: bool = False
+
+
+def settings_of(host: Host, cls: type[S]) -> S:
+    """The settings of `host` under `cls.key`: of the host over its groups over the defaults, mappings merged deeply.
+
+    Raises InventoryError, `db1: galera.buffer_pool: ...`. Read anew at each call (some ten microseconds), so data that
+    a script changed are seen.
+    """
+    value, complaints = schema.read(cls, raw_settings(host, cls))
+    if value is None:
+        raise InventoryError([f"{host.name}: {dotted(cls.key, *c.path)}: {c.text}" for c in complaints])
+    return value
+
+
+def raw_settings(host: Host, cls: type[Settings]) -> dict[str, Any]:
+    """The merged data of `host` under `cls.key`, not checked."""
+    merged: Any = {}
+    known = getattr(cls, "from_host", None)
+    if known is not None:
+        merged = dict(known(host))
+    for layer in reversed(list(layers(host))):
+        if cls.key in layer:
+            merged = merge(merged, layer[cls.key])
+    return merged if isinstance(merged, dict) else {cls.key: merged}
+
+
+def layers(host: Host) -> Iterator[Mapping[str, Any]]:
+    """The data of a host, of its groups (nearest first) and of the defaults: what stands first wins."""
+    yield host.data
+    for group in host.extended_groups():
+        yield group.data
+    yield host.defaults.data
+
+
+def merge(below: Any, above: Any) -> Any:
+    """`above` over `below`: mappings key by key, anything else (a list, a null) replaces what was there."""
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        return {**below, **{key: merge(below[key], value) if key in below else value for key, value in above.items()}}
+    return above
+
+
+def dotted(*path: str | int) -> str:
+    """A path as people write it: `galera.users.0.name`."""
+    return ".".join(str(step) for step in path)

@@ -1,0 +1,142 @@
+"""What an inventory says about the members of a Galera cluster: the key `galera` of hosts of the role `db`."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar, Literal
+
+from nornir.core.inventory import Host, Inventory
+from pydantic import StringConstraints
+
+from nornir_stack.secret import Secret
+from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Finding, Number, Text
+from nornir_stack.size import Size
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_$]{1,64}$")]
+_GRANT = re.compile(r"[A-Z][A-Z ,]*(\([\w, ]+\))? ON (\*|[\w$`%]+)\.(\*|[\w$`]+)( WITH GRANT OPTION)?")
+_OWN = {
+    "bind_address", "binlog_format", "datadir", "default_storage_engine", "innodb_autoinc_lock_mode", "innodb_buffer_pool_size",
+    "innodb_flush_log_at_trx_commit", "innodb_flush_method", "innodb_log_file_size", "max_connections", "wsrep_cluster_address",
+    "wsrep_cluster_name", "wsrep_node_address", "wsrep_node_name", "wsrep_on", "wsrep_provider", "wsrep_provider_options",
+    "wsrep_slave_threads", "wsrep_sst_auth", "wsrep_sst_method",
+}  # fmt: skip
+_GONE = {"innodb_locks_unsafe_for_binlog": "today's servers do not start with it; row-based replication does not need it"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """Paths on the members of the files that encrypt what members send to each other; every certificate from one CA."""
+
+    ca: AbsolutePath
+    cert: AbsolutePath
+    private_key: AbsolutePath
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A user of the database, made once and replicated. `grants` are such as `SELECT ON shop.*`."""
+
+    name: Text
+    host: Text = "%"
+    password: Secret
+    grants: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for grant in self.grants:
+            if not _GRANT.fullmatch(grant):
+                raise ValueError(f"the grant {grant!r} is not such as 'SELECT, INSERT ON shop.*'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Galera:
+    """A member of a Galera cluster. Sizes are bytes (`Size`), written as `512M`."""
+
+    key: ClassVar[str] = "galera"
+
+    cluster_name: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    address: Address  # this member's own, by default its hostname
+    network: Text = "data"
+    product: Literal["mariadb", "percona"] = "mariadb"
+    datadir: AbsolutePath = "/var/lib/mysql/mysql_data"
+    data_mount: AbsolutePath | None = None  # must be mounted before the server starts; datadir lies in a folder of it
+    buffer_pool: Literal["auto"] | Size = "auto"  # auto: from the node's memory
+    log_file_size: Size = Size(96 << 20)
+    # 1: each commit is on disk. 0 and 2 are faster, and a power cut of all members loses about the last second.
+    innodb_flush_log_at_trx_commit: Literal[0, 1, 2] = 1
+    flush_method: Literal["O_DIRECT", "O_DIRECT_NO_FSYNC", "fsync", "O_DSYNC"] = "O_DIRECT"
+    slave_threads: Literal["auto"] | Count = "auto"  # auto: from the node's processors
+    max_connections: Count = 500
+    binlog_expire_days: Number = 7
+    gcache_size: Size = Size(128 << 20)  # the writes that a member may miss and still catch up without a full copy
+    sst_method: Literal["rsync", "mariabackup", "xtrabackup-v2"] = "rsync"
+    sst_user: Text = "sst"
+    sst_password: Secret | None = None
+    tls: Tls | None = None
+    root_password: Secret | None = None  # None: root logs in by the socket only
+    schemas: tuple[Identifier, ...] = ()
+    users: tuple[User, ...] = ()
+    extra: Mapping[Identifier, str | int] = field(default_factory=dict)  # more for [mysqld]
+
+    def __post_init__(self) -> None:
+        if self.sst_method == "mariabackup" and self.sst_password is None:
+            raise ValueError("sst_method mariabackup logs in to the donor: sst_password is missing")
+        if (self.product == "percona") != (self.sst_method == "xtrabackup-v2"):
+            raise ValueError(
+                f"sst_method {self.sst_method} does not go with product {self.product}:"
+                " percona has xtrabackup-v2, mariadb has rsync and mariabackup"
+            )
+        if self.data_mount and PurePosixPath(self.data_mount) not in PurePosixPath(self.datadir).parents:
+            raise ValueError(f"datadir {self.datadir} is no folder inside data_mount {self.data_mount}")
+        for name in self.extra:
+            plain = name.replace("-", "_").lower()
+            if plain in _GONE:
+                raise ValueError(f"extra.{name}: {_GONE[plain]}: leave it out")
+            if plain in _OWN:
+                raise ValueError(f"extra.{name} is written by a setting of its own, or by the cluster: leave it out")
+
+    @staticmethod
+    def from_host(host: Host) -> Mapping[str, Any]:
+        """A hostname that is an address is the member's own address, unless the data say otherwise."""
+        try:
+            return {"address": ip_address(host.hostname or "")}
+        except ValueError:
+            return {}
+
+    def claims(self) -> Iterator[Claim]:
+        yield Claim("address", self.address, self.network)
+
+    @staticmethod
+    def judge(mine: Mapping[str, "Galera"], _inventory: Inventory) -> Iterator[Finding]:
+        """What members must have in common, and how many they should be."""
+        clusters: defaultdict[str, dict[str, Galera]] = defaultdict(dict)
+        for name, galera in mine.items():
+            clusters[galera.cluster_name].setdefault(name, galera)
+            if galera.innodb_flush_log_at_trx_commit != 1:
+                text = "a power cut of all members loses about the last second of commits"
+                yield Finding(name, "innodb_flush_log_at_trx_commit", text, warning=True)
+        for cluster, members in clusters.items():
+            yield from _size(cluster, members)
+            yield from _agreement(members)
+
+
+_COMMON = ("network", "product", "sst_method", "sst_user", "sst_password", "root_password", "schemas", "users")
+
+
+def _size(cluster: str, members: Mapping[str, Galera]) -> Iterator[Finding]:
+    if len(members) % 2 == 0:
+        last = list(members)[-1]
+        text = f"cluster {cluster!r} has {len(members)} members: if it falls into halves, neither goes on: take an odd number"
+        yield Finding(last, "cluster_name", text, warning=True)
+
+
+def _agreement(members: Mapping[str, Galera]) -> Iterator[Finding]:
+    first, *others = members
+    for name in others:
+        for setting in _COMMON:
+            if getattr(members[name], setting) != getattr(members[first], setting):
+                yield Finding(name, setting, f"is not as on {first}: members of a cluster have it in common")
+        if (members[name].tls is None) != (members[first].tls is None):
+            yield Finding(name, "tls", f"is not as on {first}: either all members of a cluster encrypt or none")
