@@ -1,0 +1,90 @@
+"""A host's connections: one of each kind however many threads ask, and a new one when the old is dead."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from weakref import WeakValueDictionary
+
+from nornir.core.exceptions import ConnectionNotOpen
+
+if TYPE_CHECKING:
+    from nornir.core.configuration import Config
+    from nornir.core.inventory import Host
+
+    from nornir_stack.shell import ShellConnection
+
+# One lock a host and kind, alive as long as someone holds it or waits: a Host has no room for it, and a name is not enough
+# (two inventories). By the dictionary of connections, which all `filter()` copies share.
+_opening: WeakValueDictionary[tuple[int, str], threading.Lock] = WeakValueDictionary()
+_guard = threading.Lock()
+
+
+def connection(host: Host, name: str, config: Config) -> Any:
+    """The handle of the host's connection `name` (`ssh`, `local`, `mysql`, `netmiko`, or any other Nornir plugin's).
+
+    Opened when first asked for. A dead one (its `alive` is False) is closed and opened again, and the locks that it held
+    on the node are taken again. Raises ConnectionFailed, Locked.
+    """
+    handle = _opened(host, name)
+    if handle is not None and getattr(handle, "alive", True):
+        return handle
+    with _guard:
+        lock = _opening.setdefault((id(host.connections), name), threading.Lock())
+    with lock:
+        handle = _opened(host, name)
+        if handle is not None and getattr(handle, "alive", True):
+            return handle
+        if handle is not None:
+            host.close_connection(name)
+        fresh = host.open_connection(name, config, **_parameters(host, name), default_to_host_attributes=False).connection
+        for path, owner in getattr(handle, "locks", {}).items():
+            fresh.lock(path, owner)
+        return fresh
+
+
+@overload
+def shell_of(host: Host, config: Config) -> ShellConnection: ...
+@overload
+def shell_of(host: Host, config: Config, *, opened_only: Literal[True]) -> ShellConnection | None: ...
+def shell_of(host: Host, config: Config, *, opened_only: bool = False) -> ShellConnection | None:
+    """The host's shell: by `local` where its data says `connection: local`, else by `ssh`.
+
+    With `opened_only` none is opened: None, where there is none or it is dead.
+    """
+    name = _shell_name(host)
+    if not opened_only:
+        return cast("ShellConnection", connection(host, name, config))
+    handle = cast("ShellConnection | None", _opened(host, name))
+    return handle if handle is not None and handle.alive else None
+
+
+def interrupt(host: Host) -> None:
+    """End what runs on the host now, if anything does. Returns at once."""
+    handle = _opened(host, _shell_name(host))
+    if handle is not None:
+        handle.interrupt()
+
+
+def _shell_name(host: Host) -> str:
+    return "local" if host.get("connection") == "local" else "ssh"
+
+
+def _opened(host: Host, name: str) -> Any:
+    with suppress(KeyError, ConnectionNotOpen):
+        return host.connections[name].connection
+    return None
+
+
+def _parameters(host: Host, name: str) -> dict[str, Any]:
+    """What to open it with: the host's own options, its groups', the defaults', then its attributes.
+
+    Nornir's own lookup writes what was inherited into the host, so that a changed password would not be seen.
+    """
+    options = [owner.connection_options.get(name) for owner in (host, *host.extended_groups(), host.defaults)]
+    found: dict[str, Any] = {}
+    for key in ("hostname", "port", "username", "password", "platform", "extras"):
+        values = [getattr(option, key) for option in options if option is not None]
+        found[key] = next((value for value in values if value is not None), getattr(host, key, None))
+    return found

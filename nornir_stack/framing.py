@@ -1,0 +1,177 @@
+"""How commands are put into one persistent POSIX shell, and how their output is found in its two streams. Pure.
+
+The shell reads scripts from its stdin. Each command runs in a session of its own (setsid), so that it can be ended with
+all that it started, and between two marks that hold a nonce which the command cannot know. No mark needs a line's end
+before it, so output is binary-safe.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Longer stdin is streamed past the shell instead of through its parser: bash reads scripts byte by byte, and dash keeps
+# a script in memory. Below it, one write does. Smaller than a pipe holds: nothing can block on a command that reads none.
+INLINE_STDIN = 16 * 1024
+
+# `_b` and `_e` print the marks. A command may have made the pipe non-blocking, hence the loops.
+# `_r NONCE WORD...` runs a command with fd 3 as its stdin. `read` learns the pid of the subshell, which setsid keeps.
+# `_l` asks who could still write into the pipes: someone of the command's group, or a process younger than the command
+# that holds one of them (a daemon in a session of its own). Nothing was forked since, if the kernel's last pid is ours.
+PRELUDE = r"""
+unset ENV BASH_ENV DEBIAN_FRONTEND
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+case $(locale -a 2>/dev/null) in *C.utf8* | *C.UTF-8*) LC_ALL=C.UTF-8 ;; *) LC_ALL=C ;; esac
+export PATH LC_ALL
+umask 022
+cd /
+_b() { printf '%sb%s\n' "$1" "$2"; }
+_e() {
+    until printf '%se%s %s\n' "$1" "$2" "$3" 2>/dev/null; do sleep 0.02; done
+    until printf '%se\n' "$1" >&2; do sleep 0.02; done
+}
+_l() {
+    kill -0 "-$1" 2>/dev/null && return
+    read -r _ _ _ _ _x </proc/loadavg
+    [ "$_x" = "$1" ] && return 1
+    [ "$_x" -gt "$1" ] && _x=$1 || _x=0
+    for _d in /proc/[0-9]*; do
+        [ "${_d#/proc/}" -gt "$_x" ] && [ "${_d#/proc/}" != $$ ] || continue
+        for _f in 1 2; do
+            [ "$_d/fd/$_f" -ef /proc/$$/fd/1 ] && return
+            [ "$_d/fd/$_f" -ef /proc/$$/fd/2 ] && return
+        done
+    done
+    return 1
+}
+_r() {
+    _n=$1
+    shift
+    ( read -r _p _ </proc/self/stat; _b "$_n" "$_p"; exec setsid -- "$@" ) <&3 3<&- &
+    _p=$!
+    wait "$_p" 2>/dev/null
+    _s=$?
+    if _l "$_p"; then _e "$_n" "$_s" 1; else _e "$_n" "$_s" 0; fi
+}
+"""
+
+# Ends a command: its group, politely; after two seconds its whole session, processes in groups of their own included.
+END_COMMAND = r"""
+kill -TERM -{pid} || kill -TERM {pid}
+i=0
+while kill -0 -{pid} && [ $i -lt 40 ]; do sleep 0.05; i=$((i + 1)); done
+kill -KILL -{pid}
+for s in /proc/[0-9]*/stat; do
+    read -r line <$s || continue
+    set -- ${{line##*) }}
+    [ "$4" = {pid} ] && s=${{s#/proc/}} && kill -KILL ${{s%/stat}}
+done
+:
+"""
+
+_PLAIN = re.compile(rb"[^ -~\n]|\\")
+_BEGIN = re.compile(rb"(\d+)\n")
+_END = re.compile(rb"(\d+) ([01])\n")
+
+
+def nonce() -> str:
+    """128 random bits: nobody's output holds it by chance, and no command can know it."""
+    return secrets.token_hex(16)
+
+
+def command_script(argv: Sequence[str], stdin: bytes, mark: str) -> bytes:
+    """What runs `argv` once. Where `stdin` is longer than INLINE_STDIN, it is to be written after the first mark came."""
+    words = " ".join(map(shlex.quote, argv)).encode("utf-8", "surrogateescape")
+    call = b"_r %s %s" % (mark.encode(), words)
+    if not stdin:
+        return call + b" 3</dev/null\n"
+    if len(stdin) <= INLINE_STDIN:
+        return b"printf %%b '%s' | %s 3<&0\n" % (_escaped(stdin), call)
+    # the rest of what the command did not read is drained: nothing of it may reach the shell as a script
+    return b"head -c %d | { %s 3<&0; cat >/dev/null; }\n" % (len(stdin), call)
+
+
+def shell_script(script: str, mark: str) -> bytes:
+    """What runs a script of our own in the persistent shell itself: for locks, which are its file descriptors."""
+    body = script.encode("utf-8", "surrogateescape")
+    return b"_b %s 0\n{ %s\n} </dev/null\n_e %s $? 0\n" % (mark.encode(), body, mark.encode())
+
+
+def _escaped(data: bytes) -> bytes:
+    """For `printf %b` within single quotes: printable ASCII as it is, all else as octal."""
+    return _PLAIN.sub(lambda found: b"\\0%03o" % found[0][0], data).replace(b"'", b"'\\''")
+
+
+class Reply:
+    """Finds one command's output in the two streams, whatever pieces they come in.
+
+    `pid` is None until the command began (0 for a script of our own). `left`: something that it started may still write.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._begin, self._end = f"{mark}b".encode(), f"{mark}e".encode()
+        self._buffers = (bytearray(), bytearray())
+        self._searched = [0, 0]
+        self._ended = [False, False]
+        self.pid: int | None = None
+        self.status = 0
+        self.left = False
+
+    def feed(self, data: bytes, *, stderr: bool) -> bool:
+        """Take a piece of stdout or stderr; True once both are complete."""
+        if not self._ended[stderr]:
+            self._buffers[stderr].extend(data)
+            if stderr:
+                self._seek_end_of_stderr()
+            elif self.pid is not None or self._seek_begin():
+                self._seek_end_of_stdout()
+        return all(self._ended)
+
+    @property
+    def out(self) -> bytes:
+        return bytes(self._buffers[0])
+
+    @property
+    def err(self) -> bytes:
+        return bytes(self._buffers[1])
+
+    def _seek_begin(self) -> bool:
+        """Find the first mark; what stands before it is late output of something earlier, and goes."""
+        found = self._find(0, self._begin, _BEGIN)
+        if found:
+            self.pid = int(found[1])
+            del self._buffers[0][: found.end()]
+            self._searched[0] = 0
+        return found is not None
+
+    def _seek_end_of_stdout(self) -> None:
+        found = self._find(0, self._end, _END)
+        if found:
+            self.status, self.left = int(found[1]), found[2] == b"1"
+            self._cut(0, found.start() - len(self._end))
+
+    def _seek_end_of_stderr(self) -> None:
+        at = self._buffers[1].find(self._end, self._searched[1])
+        if at >= 0:
+            self._cut(1, at)
+        else:
+            self._searched[1] = max(0, len(self._buffers[1]) - len(self._end))
+
+    def _find(self, stream: int, mark: bytes, rest: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """The mark with its numbers. Only what was not searched yet is searched: long output costs no more than once."""
+        buffer = self._buffers[stream]
+        at = buffer.find(mark, self._searched[stream])
+        if at < 0:
+            self._searched[stream] = max(0, len(buffer) - len(mark))
+            return None
+        self._searched[stream] = at
+        return rest.match(buffer, at + len(mark))
+
+    def _cut(self, stream: int, at: int) -> None:
+        del self._buffers[stream][at:]
+        self._ended[stream] = True

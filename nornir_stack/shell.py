@@ -1,0 +1,335 @@
+"""A handle to a shell on a node: one persistent `sh` that runs one command at a time, whatever the commands do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
+
+from nornir_stack import nodelock
+from nornir_stack.command import Command, Output
+from nornir_stack.errors import Cancelled, ConnectionFailed, ConnectionLost, Locked, LoginRefused, StackError, TimedOut
+from nornir_stack.framing import END_COMMAND, INLINE_STDIN, PRELUDE, Reply, command_script, nonce, shell_script
+from nornir_stack.secret import Secret, mask, reveal
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+_OPEN_SECONDS = 15.0  # for a shell on a connection that stands; sudo may ask a directory service
+_END_SECONDS = 10.0  # for the second shell that ends a command: it takes two seconds by design
+_FRAME_SECONDS = 2.0  # for the frame of a command that was just ended
+_PIECE = 1 << 18
+
+
+class Pipe(Protocol):
+    """What a started program is to us. Both may be called from any thread."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class Way(Protocol):
+    """How a node is reached: a connection on which programs can be started."""
+
+    name: str
+
+    @property
+    def alive(self) -> bool: ...
+    def start(self, line: str, received: Callable[[bytes, bool], None], ended: Callable[[], None]) -> Pipe:
+        """Start a shell command line; `received(data, stderr)` and `ended()` are called from the loop's thread."""
+
+    def open_socket(self, target: str | tuple[str, int]) -> socket.socket: ...
+    def close(self) -> None: ...
+
+
+class Sudo:
+    """To become root by sudo, with a password where the node wants one."""
+
+    def __init__(self, password: str | Secret | None = None) -> None:
+        self.password = Secret(literal=password) if isinstance(password, str) else password
+
+
+class _Call:
+    """One exchange with a shell: who waits for it is woken when it is complete, lost or interrupted."""
+
+    def __init__(self, complete: Callable[[bytes, bool], bool], stdin: bytes = b"") -> None:
+        self.complete = complete
+        self.stdin = stdin
+        self.woken = threading.Event()
+        self.done = False
+
+
+class Session:
+    """One `sh` and its two streams."""
+
+    def __init__(self, way: Way, sudo: Sudo | None) -> None:
+        self._way, self._call, self._tail = way, _Call(lambda _data, _stderr: False), bytearray()
+        self.ended = False
+        self.uid = -1
+        mark = nonce()
+        start = f"sh -c 'echo {mark}; exec sh'"
+        prefix = "" if sudo is None else f"sudo -S -p {mark}p -- " if sudo.password else "sudo -n -- "
+        hello = _Call(self._hello(mark, sudo))
+        self._call = hello
+        self._pipe = way.start(f"exec {prefix}{start}", self._received, self._lost)
+        try:
+            if not hello.woken.wait(_OPEN_SECONDS) or not hello.done:
+                raise self._refused(sudo)
+            ready, reply = self.exchange(PRELUDE.encode() + shell_script("id -u", mark := nonce()), mark)
+            if not ready.woken.wait(_OPEN_SECONDS) or not ready.done:
+                raise self._refused(None)
+        except BaseException:
+            self.close()
+            raise
+        self.uid = int(reply.out)
+
+    def _hello(self, mark: str, sudo: Sudo | None) -> Callable[[bytes, bool], bool]:
+        """Waits for the first word of the shell; answers sudo's prompt, once."""
+        asked = [f"{mark}p".encode()]
+        said = (bytearray(), self._tail)
+
+        def complete(data: bytes, stderr: bool) -> bool:
+            said[stderr].extend(data)
+            if sudo and sudo.password and said[1].count(asked[0]) == 1:
+                if len(asked) == 1:
+                    asked.append(b"")
+                    self._pipe.write(reveal(sudo.password) + b"\n")
+            elif said[1].count(asked[0]) > 1:
+                self._pipe.close()
+            return f"{mark}\n".encode() in said[0]
+
+        return complete
+
+    def _refused(self, sudo: Sudo | None) -> ConnectionFailed:
+        said = mask(self._tail.decode("utf-8", "replace").strip()[-300:])
+        if sudo is None:
+            return ConnectionFailed(f"{self._way.name}: no POSIX shell could be started there{said and ': '}{said}")
+        how = "sudo refused the password" if sudo.password else "sudo wants a password or is not allowed"
+        what = "set sudo_password, or let this login use sudo without one"
+        return LoginRefused(f"{self._way.name}: could not become root: {how} ({said or 'it said nothing'}): {what}")
+
+    def exchange(self, script: bytes, mark: str, stdin: bytes = b"") -> tuple[_Call, Reply]:
+        """Send a script; its reply is complete once the call is woken and done."""
+        reply = Reply(mark)
+        call = _Call(lambda data, stderr: self._feed(reply, data, stderr=stderr), stdin)
+        self._call = call
+        self._pipe.write(script)
+        if self.ended:
+            call.woken.set()
+        return call, reply
+
+    def _feed(self, reply: Reply, data: bytes, *, stderr: bool) -> bool:
+        done = reply.feed(data, stderr=stderr)
+        if reply.pid is not None and self._call.stdin:
+            stdin, self._call.stdin = self._call.stdin, b""
+            for at in range(0, len(stdin), _PIECE):
+                self._pipe.write(stdin[at : at + _PIECE])
+        return done
+
+    def _received(self, data: bytes, stderr: bool) -> None:
+        call = self._call
+        if not call.done and call.complete(data, stderr):
+            call.done = True
+            call.woken.set()
+
+    def _lost(self) -> None:
+        self.ended = True
+        self._call.woken.set()
+
+    def close(self) -> None:
+        self.ended = True
+        self._pipe.close()
+
+
+class ShellConnection:
+    """A node's shell. `run` returns every exit status; judging is the caller's.
+
+    `facts` is a cache that dies with the connection; `root` tells whether commands run as root.
+    """
+
+    def __init__(self, way: Way, sudo: Sudo | None = None) -> None:
+        self._way, self._sudo = way, sudo
+        self._turn = threading.RLock()
+        self._locks = nodelock.Held()
+        self._running: _Call | None = None
+        self._interrupted = False
+        self._closed = False
+        self.facts: dict[str, object] = {}
+        try:
+            self._session: Session | None = Session(way, sudo)
+        except BaseException:
+            way.close()
+            raise
+        self.root = self._session.uid == 0
+
+    @property
+    def alive(self) -> bool:
+        """False once the connection is lost or closed: then open another."""
+        return not self._closed and self._way.alive
+
+    def run(self, command: Command, *, timeout: float | None = None) -> Output:
+        """Run one command; others that ask meanwhile wait for their turn. `timeout` in seconds, the wait included.
+
+        Raises TimedOut (the command was ended, the connection lives), Cancelled (by `interrupt`), ConnectionLost.
+        """
+        started = time.monotonic()
+        with self._my_turn(command.line, timeout):
+            stdin = reveal(command.stdin)
+            mark = nonce()
+            script = command_script(command.argv, stdin, mark)
+            self._interrupted = False
+            left = None if timeout is None else max(timeout - (time.monotonic() - started), 0.0)
+            reply = self._exchange(script, mark, stdin if len(stdin) > INLINE_STDIN else b"", left, command.line)
+            if reply.left:
+                self._replace()
+            return Output(command, reply.status, reply.out, reply.err, time.monotonic() - started)
+
+    def interrupt(self) -> None:
+        """End what runs now; its `run` raises Cancelled. Returns at once; nothing runs: nothing happens."""
+        call = self._running
+        if call is not None:
+            self._interrupted = True
+            call.woken.set()
+
+    def open_socket(self, target: str | tuple[str, int]) -> socket.socket:
+        """A connected stream socket to a unix socket (a path) or a TCP port (host, port) as the node sees it.
+
+        Raises ConnectionFailed where nothing listens.
+        """
+        return self._way.open_socket(target)
+
+    def close(self) -> None:
+        """End the connection. What runs is not ended; background processes live on."""
+        self._closed = True
+        if self._session is not None:
+            self._session.close()
+        self._way.close()
+
+    # locks: see nodelock
+
+    def lock(self, path: str, owner: str) -> None:
+        """Hold the lock file `path` on the node in the name of `owner` (one line). Commands run from here inherit it.
+
+        Raises Locked, which names the holder. Held by this connection for the same owner already: nothing to do.
+        """
+        with self._my_turn(f"lock {path}", None):
+            held = self._locks.owners.get(path)
+            if held is not None and held != owner:
+                raise Locked(f"{self._way.name}:{path}", held)
+            if held is None:
+                try:
+                    self._take(path, owner)
+                except StackError:
+                    self._locks.forget(path)
+                    raise
+
+    def unlock(self, path: str) -> None:
+        """Give the lock back, also where a process that a command left behind still has it open."""
+        with self._my_turn(f"unlock {path}", None):
+            if path in self._locks.owners:
+                self._script(nodelock.give(path, self._locks.forget(path)))
+
+    def break_lock(self, path: str) -> str:
+        """Take away a stale lock of somebody else: the file is replaced, nothing is killed. Returns who held it."""
+        with self._my_turn(f"break lock {path}", None):
+            return self._script(nodelock.remove(path)).out.decode("utf-8", "replace").strip()
+
+    @property
+    def locks(self) -> dict[str, str]:
+        """What this connection holds: path to owner."""
+        return dict(self._locks.owners)
+
+    def _take(self, path: str, owner: str) -> None:
+        reply = self._script(nodelock.take(path, owner, self._locks.descriptor(path)))
+        holder = reply.out.decode("utf-8", "replace").strip()
+        if reply.status == nodelock.HELD and holder == owner:
+            self._locks.keep(path, owner, firm=False)  # a process that a command of ours left behind still has it
+        elif reply.status == nodelock.HELD:
+            raise Locked(f"{self._way.name}:{path}", holder or "somebody who did not write down a name")
+        elif reply.status:
+            said = reply.err.decode("utf-8", "replace").strip()
+            raise ConnectionFailed(f"{self._way.name}: the lock file {path} cannot be made: {said}")
+        else:
+            self._locks.keep(path, owner, firm=True)
+
+    # the session
+
+    @contextmanager
+    def _my_turn(self, what: str, timeout: float | None) -> Iterator[None]:
+        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+            raise TimedOut(f"`{what}` was not begun within {timeout:g} s: the connection was busy with other commands")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _script(self, script: str) -> Reply:
+        mark = nonce()
+        return self._exchange(shell_script(script, mark), mark, b"", _OPEN_SECONDS, "lock")
+
+    def _exchange(self, script: bytes, mark: str, stdin: bytes, timeout: float | None, line: str) -> Reply:
+        session = self._ready()
+        call, reply = session.exchange(script, mark, stdin)
+        self._running = call
+        try:
+            call.woken.wait(timeout)
+        except BaseException:  # Ctrl-C in the thread that waits
+            self._end(session, call, reply)
+            raise
+        finally:
+            self._running = None
+        if call.done:
+            return reply
+        if session.ended:
+            self._session = None
+            raise ConnectionLost(self._lost(line))
+        self._end(session, call, reply)
+        if self._interrupted:
+            raise Cancelled(f"`{line}` was interrupted and ended on {self._way.name}")
+        raise TimedOut(f"`{line}` did not end within {timeout:.3g} s on {self._way.name} and was ended")
+
+    def _lost(self, line: str) -> str:
+        what = "the shell there was ended" if self._way.alive else "the connection was lost"
+        return f"{self._way.name}: {what} while `{line}` ran: it may still run on the node"
+
+    def _ready(self) -> Session:
+        """The shell, a new one if it is gone; with the locks that the old one held."""
+        if not self.alive:
+            raise ConnectionLost(f"{self._way.name}: the connection is closed")
+        if self._session is None or self._session.ended:
+            self._session = Session(self._way, self._sudo)
+            self._locks.loosen()
+        for path, owner in self._locks.loose():
+            self._locks.keep(path, owner, firm=True)  # asks for it once, and not again from within
+            try:
+                self._take(path, owner)
+            except StackError:
+                self._locks.keep(path, owner, firm=False)  # until it is ours again or given back, nothing runs
+                raise
+        return self._session
+
+    def _replace(self) -> None:
+        """Leave a shell into whose streams something may still write."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        if self._locks.owners:
+            with suppress(ConnectionFailed, Locked):
+                self._ready()  # now, so that nobody takes the lock meanwhile; what fails is raised by the next command
+
+    def _end(self, session: Session, call: _Call, reply: Reply) -> None:
+        """End the command on the node through a second shell; where the first does not recover, replace it."""
+        if reply.pid and self.alive:
+            with suppress(ConnectionFailed):
+                aside = Session(self._way, self._sudo)
+                script = "{ " + END_COMMAND.format(pid=reply.pid) + " } 2>/dev/null"
+                ending, _ = aside.exchange(shell_script(script, mark := nonce()), mark)
+                ending.woken.wait(_END_SECONDS)
+                aside.close()
+        call.woken.clear()
+        if not call.done and not session.ended:
+            call.woken.wait(_FRAME_SECONDS)
+        if not call.done or reply.left:
+            self._replace()
