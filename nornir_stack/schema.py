@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_type_hints
+from typing import Any, NamedTuple, TypeVar, Union, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -48,7 +48,7 @@ def read(cls: type[S], data: Mapping[str, Any]) -> tuple[S | None, list[Complain
 
     A ValueError from a `__post_init__` becomes a complaint. Values of secrets never stand in one.
     """
-    model = _model(cls)
+    model = _model(cast("Any", cls))
     try:
         value: S = getattr(model.model_validate({"it": data}), "it")  # noqa: B009  the model is made at run time
     except ValidationError as error:
@@ -57,7 +57,7 @@ def read(cls: type[S], data: Mapping[str, Any]) -> tuple[S | None, list[Complain
 
 
 @cache
-def _model(cls: Hashable) -> type[BaseModel]:
+def _model(cls: Any) -> type[BaseModel]:
     # the configuration of the model reaches the plain dataclasses in it
     strict = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     return create_model("Settings", __config__=strict, it=(cls, ...))
@@ -115,6 +115,8 @@ def _text(cls: type, path: Path, kind: str, error: Any) -> str:
     if kind == "literal_error":
         expected = str(context["expected"])
         return f"expected {expected}{_found(error['input'])}"
+    if kind == "string_too_short":
+        return "must not be empty"
     wording = _WORDS.get(kind) or error["msg"][0].lower() + error["msg"][1:].replace("input should", "should")
     return f"{wording}{_found(error['input'])}"
 

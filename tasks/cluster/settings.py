@@ -14,16 +14,12 @@ from pydantic import StringConstraints
 from nornir_stack.secret import Secret
 from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Finding, Number, Text
 from nornir_stack.size import Size
+from nornir_stack.tasks.cluster import dangers
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_$]{1,64}$")]
 _GRANT = re.compile(r"[A-Z][A-Z ,]*(\([\w, ]+\))? ON (\*|[\w$`%]+)\.(\*|[\w$`]+)( WITH GRANT OPTION)?")
-_OWN = {
-    "bind_address", "binlog_format", "datadir", "default_storage_engine", "innodb_autoinc_lock_mode", "innodb_buffer_pool_size",
-    "innodb_flush_log_at_trx_commit", "innodb_flush_method", "innodb_log_file_size", "max_connections", "wsrep_cluster_address",
-    "wsrep_cluster_name", "wsrep_node_address", "wsrep_node_name", "wsrep_on", "wsrep_provider", "wsrep_provider_options",
-    "wsrep_slave_threads", "wsrep_sst_auth", "wsrep_sst_method",
-}  # fmt: skip
-_GONE = {"innodb_locks_unsafe_for_binlog": "today's servers do not start with it; row-based replication does not need it"}
+_LOG_FILE_SIZE = Size(96 << 20)
+_GCACHE_SIZE = Size(128 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +59,14 @@ class Galera:
     datadir: AbsolutePath = "/var/lib/mysql/mysql_data"
     data_mount: AbsolutePath | None = None  # must be mounted before the server starts; datadir lies in a folder of it
     buffer_pool: Literal["auto"] | Size = "auto"  # auto: from the node's memory
-    log_file_size: Size = Size(96 << 20)
+    log_file_size: Size = _LOG_FILE_SIZE
     # 1: each commit is on disk. 0 and 2 are faster, and a power cut of all members loses about the last second.
     innodb_flush_log_at_trx_commit: Literal[0, 1, 2] = 1
     flush_method: Literal["O_DIRECT", "O_DIRECT_NO_FSYNC", "fsync", "O_DSYNC"] = "O_DIRECT"
     slave_threads: Literal["auto"] | Count = "auto"  # auto: from the node's processors
     max_connections: Count = 500
     binlog_expire_days: Number = 7
-    gcache_size: Size = Size(128 << 20)  # the writes that a member may miss and still catch up without a full copy
+    gcache_size: Size = _GCACHE_SIZE  # the writes that a member may miss and still catch up without a full copy
     sst_method: Literal["rsync", "mariabackup", "xtrabackup-v2"] = "rsync"
     sst_user: Text = "sst"
     sst_password: Secret | None = None
@@ -90,12 +86,6 @@ class Galera:
             )
         if self.data_mount and PurePosixPath(self.data_mount) not in PurePosixPath(self.datadir).parents:
             raise ValueError(f"datadir {self.datadir} is no folder inside data_mount {self.data_mount}")
-        for name in self.extra:
-            plain = name.replace("-", "_").lower()
-            if plain in _GONE:
-                raise ValueError(f"extra.{name}: {_GONE[plain]}: leave it out")
-            if plain in _OWN:
-                raise ValueError(f"extra.{name} is written by a setting of its own, or by the cluster: leave it out")
 
     @staticmethod
     def from_host(host: Host) -> Mapping[str, Any]:
@@ -114,15 +104,24 @@ class Galera:
         clusters: defaultdict[str, dict[str, Galera]] = defaultdict(dict)
         for name, galera in mine.items():
             clusters[galera.cluster_name].setdefault(name, galera)
-            if galera.innodb_flush_log_at_trx_commit != 1:
-                text = "a power cut of all members loses about the last second of commits"
-                yield Finding(name, "innodb_flush_log_at_trx_commit", text, warning=True)
+            yield from _dangers(name, galera)
         for cluster, members in clusters.items():
             yield from _size(cluster, members)
             yield from _agreement(members)
 
 
 _COMMON = ("network", "product", "sst_method", "sst_user", "sst_password", "root_password", "schemas", "users")
+
+
+def _dangers(name: str, galera: Galera) -> Iterator[Finding]:
+    if galera.innodb_flush_log_at_trx_commit != 1:
+        text = "a power cut of all members loses about the last second of commits"
+        yield Finding(name, "innodb_flush_log_at_trx_commit", text, warning=True)
+    for setting, value in galera.extra.items():
+        for text in dangers.refusals({setting: value}):
+            yield Finding(name, f"extra.{setting}", text.partition(": ")[2])
+        for text in dangers.warnings({setting: value}, flush_log_at_trx_commit=1, sst_method=""):
+            yield Finding(name, f"extra.{setting}", text.partition(": ")[2], warning=True)
 
 
 def _size(cluster: str, members: Mapping[str, Galera]) -> Iterator[Finding]:

@@ -1,0 +1,69 @@
+"""The keys under `data:`: those of known settings, a few of every inventory, and `vars` for everything else."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+
+from nornir_stack import schema
+from nornir_stack.inventory.findings import Findings
+from nornir_stack.inventory.source import Source
+from nornir_stack.select import nearest
+from nornir_stack.settings import Text
+
+FREE = "vars"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What hosts, groups and defaults may all have."""
+
+    maintenance: Text | None = None
+    vars: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """The lab that an inventory is booted as: its name on this machine, and the network that its nodes are on."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")]
+    network: Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site(Common):
+    """What only the defaults may have: it is one for the whole inventory. Networks are read by networks.py."""
+
+    networks: Any = None
+    lab: Lab | None = None
+
+
+def check_data(findings: Findings, settings: Collection[str]) -> None:
+    """Notes keys that nobody reads, and wrong values of those that every inventory has. `settings`: keys of settings."""
+    inventory, sources = findings.inventory, findings.sources
+    for source, elements in ((sources.hosts, inventory.hosts), (sources.groups, inventory.groups)):
+        for name, element in elements.items():
+            _check(findings, source, (name, "data"), element.data, settings, Common)
+    _check(findings, sources.defaults, ("data",), inventory.defaults.data, settings, Site)
+    lab = inventory.defaults.data.get("lab")
+    networks = inventory.defaults.data.get("networks")
+    if isinstance(lab, Mapping) and isinstance(networks, Mapping) and lab.get("network", "") not in {"", *networks}:
+        text = f"{lab['network']!r} is not declared under networks{nearest(str(lab['network']), networks)}"
+        findings.at(sources.defaults, ("data", "lab", "network"), text)
+
+
+def _check(
+    findings: Findings, source: Source, path: schema.Path, data: Mapping[str, Any], settings: Collection[str], cls: type
+) -> None:
+    host = str(path[0]) if len(path) > 1 else ""
+    own = schema.fields_at(cls, ())
+    site = schema.fields_at(Site, ()) - own
+    for key in data:
+        if key in site:
+            findings.at(source, (*path, key), "belongs into defaults.yaml: it is one for the whole inventory", host)
+        elif key not in own and key not in settings:
+            hint = nearest(key, [*own, *settings]) or f": what is free in form goes under {FREE}:"
+            findings.at(source, (*path, key), f"is not known{hint}", host)
+    for complaint in schema.read(cls, {key: value for key, value in data.items() if key in own})[1]:
+        findings.at(source, (*path, *complaint.path), complaint.text, host)

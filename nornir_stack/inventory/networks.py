@@ -1,0 +1,82 @@
+"""The networks that an inventory declares, once, in its defaults: `data: {networks: {data: {cidr: 10.77.0.0/24}}}`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, ClassVar
+
+from nornir.core.inventory import Defaults
+from pydantic import BeforeValidator
+
+from nornir_stack import schema
+from nornir_stack.errors import InventoryError
+from nornir_stack.schema import Complaint
+from nornir_stack.settings import Address
+
+
+def _cidr(value: Any) -> Any:
+    return ip_network(value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Addresses that something hands out by itself (DHCP, floating addresses): both ends belong to it."""
+
+    first: Address
+    last: Address
+
+    def __contains__(self, address: object) -> bool:
+        same = type(address) is type(self.first) is type(self.last)
+        return same and int(self.first) <= int(address) <= int(self.last)  # type: ignore[call-overload,no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network by its `cidr`, `10.77.0.0/24`."""
+
+    cidr: Annotated[IPv4Network | IPv6Network, BeforeValidator(_cidr)]
+    gateway: Address | None = None
+    pools: tuple[Pool, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Declared:
+    key: ClassVar[str] = "networks"
+    networks: Mapping[str, Network]
+
+
+def read_networks(data: Mapping[str, Any]) -> tuple[dict[str, Network], list[Complaint]]:
+    """The networks in the data of the defaults, and every complaint, its path from `networks` on."""
+    declared = data.get("networks") or {}
+    if not isinstance(declared, Mapping):
+        declared, complaints = {}, [Complaint(("networks",), "expected a mapping of names to networks")]
+        return {}, complaints
+    networks: dict[str, Network] = {}
+    complaints = []
+    for name, raw in declared.items():
+        network, wrong = schema.read(Network, raw)
+        if network is not None:
+            networks[name] = network
+            wrong = list(_outside(network))
+        complaints += [complaint.at("networks", name) for complaint in wrong]
+    return networks, complaints
+
+
+def networks_of(defaults: Defaults) -> dict[str, Network]:
+    """The networks that an inventory declares (`host.defaults`). Raises InventoryError where they are not in order."""
+    networks, complaints = read_networks(defaults.data)
+    if complaints:
+        raise InventoryError([f"{'.'.join(map(str, c.path))}: {c.text}" for c in complaints])
+    return networks
+
+
+def _outside(network: Network) -> Iterator[Complaint]:
+    if network.gateway is not None and network.gateway not in network.cidr:
+        yield Complaint(("gateway",), f"{network.gateway} stands outside {network.cidr}")
+    for index, pool in enumerate(network.pools):
+        for end in ("first", "last"):
+            address = getattr(pool, end)
+            if address not in network.cidr:
+                yield Complaint(("pools", index, end), f"{address} stands outside {network.cidr}")
+        if pool.first.version == pool.last.version and int(pool.first) > int(pool.last):
+            yield Complaint(("pools", index), f"begins at {pool.first}, after its end {pool.last}")

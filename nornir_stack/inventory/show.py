@@ -1,0 +1,57 @@
+"""An inventory as rows for people: what each host is, how it is reached, and its settings with secrets masked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nornir_stack.inventory.roles import classes_of
+from nornir_stack.secret import MASK, Secret
+from nornir_stack.settings import settings_of
+
+if TYPE_CHECKING:
+    from nornir.core.inventory import Host
+
+    from nornir_stack.inventory.fleet import Fleet
+
+
+@dataclasses.dataclass(frozen=True)
+class HostRow:
+    """A host as `nornir-stack inventory show` tells it. `settings`: key to plain data, fit for JSON."""
+
+    host: str
+    roles: tuple[str, ...]
+    address: str
+    login: str
+    maintenance: str
+    settings: Mapping[str, Mapping[str, Any]]
+
+
+def fleet_show(fleet: Fleet) -> list[HostRow]:
+    """A row for each host, in declared order. Raises InventoryError where the fleet has problems."""
+    fleet.require()
+    return [_row(host, fleet) for host in fleet.inventory.hosts.values()]
+
+
+def _row(host: Host, fleet: Fleet) -> HostRow:
+    return HostRow(
+        host=host.name,
+        roles=tuple(group.name for group in host.extended_groups()),
+        address=host.hostname or "",
+        login="".join(filter(None, (host.username and f"{host.username}@", host.hostname, host.port and f":{host.port}"))),
+        maintenance=str(host.get("maintenance") or ""),
+        settings={cls.key: _plain(settings_of(host, cls)) for _, cls in classes_of(host, fleet.roles)},
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return f"{MASK} ({value.reference})" if value.reference else MASK
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value if type(value) in {str, int, float, bool, type(None)} else str(value)
