@@ -107,10 +107,14 @@ class Node:
 
     # files
 
-    def stat(self, path: str) -> files.FileState | None:
-        """The file at `path` with its content, or None. Links are followed. In a dry run: as it would be by now."""
+    def stat(self, path: str, *, independent: bool = False) -> files.FileState | None:
+        """The file at `path` with its content, or None. Links are followed. In a dry run: as it would be by now.
+
+        `independent` says that no earlier change of this task that a dry run did not make touches this file.
+        """
         look = files.look(path)
-        now = files.parse_look(self.gate.look(f"look at {path}", lambda: self._run(look, READ_SECONDS)).require().out)
+        found = self.gate.look(f"look at {path}", lambda: self._run(look, READ_SECONDS), independent=independent)
+        now = files.parse_look(found.require().out)
         overlay = overlay_of(self.task) if self.dry_run else {}
         if path in overlay:
             content = overlay[path]
@@ -127,15 +131,23 @@ class Node:
         return now.content.decode("utf-8", "surrogateescape")
 
     def write_file(
-        self, path: str, content: str | bytes | Secret, *, mode: str = "", owner: str = "", backup: bool = False
+        self,
+        path: str,
+        content: str | bytes | Secret,
+        *,
+        mode: str = "",
+        owner: str = "",
+        backup: bool = False,
+        independent: bool = False,
     ) -> bool:
         """Make `path` hold exactly `content`; True if that changed anything.
 
         `mode` is octal text, `owner` is `user` or `user:group`; left out, they are kept, and a new file gets 0644 and root.
         The file is replaced whole and atomically; a link stays a link; on a full disk the old file survives.
+        `independent`: as for `stat`.
         """
         wanted = reveal(content)
-        now = self.stat(path)
+        now = self.stat(path, independent=independent)
         if now is not None and now.content is None:
             raise UsageError(f"{self.name}: {path} is no regular file but a {now.kind}")
         if now is not None and now.content == wanted:
@@ -162,6 +174,25 @@ class Node:
             diff=f"--- {path}\n+++ {path}\n-{was}\n+mode {mode or now.mode} owner {owner or now.owner}\n",
             repeatable=True,
         )
+        return True
+
+    def make_folder(self, path: str, *, mode: str = "", owner: str = "") -> bool:
+        """Make the folder `path`, those above it too; True if that changed anything. `mode` and `owner` as for `write_file`."""
+        now = self.stat(path)
+        if now is not None and now.kind != "directory":
+            raise UsageError(f"{self.name}: {path} is no folder but a {now.kind}")
+        if now is not None:
+            return self._set_attributes(now, path, mode, owner)
+        made = files.make_folder(path, mode=mode, owner=owner)
+        output = self.gate.effect(
+            f"make the folder {path}",
+            lambda: self._run(made, READ_SECONDS),
+            diff=f"--- /dev/null\n+++ {path}\n+folder, mode {mode or '0755'}, owner {owner or 'root'}\n",
+            repeatable=True,
+            path=path,
+        )
+        if output is not None:
+            output.require()
         return True
 
     def remove_file(self, path: str) -> bool:
