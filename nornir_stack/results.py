@@ -233,6 +233,12 @@ class Report:
             return 1
         return 3 if self.dry_run and (self.changed or any(s.status is Status.UNKNOWN for s in self.stages)) else 0
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows. The page's maker reads reports, so it is imported late."""
+        from nornir_stack.show_html import fragment  # noqa: PLC0415
+
+        return fragment(self)
+
     def to_json(self) -> str:
         """The versioned JSON form; secrets masked; values as plain data."""
         return json.dumps(masked(to_jsonable_python(self, fallback=repr, inf_nan_mode="constants")), indent=1)

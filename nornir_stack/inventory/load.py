@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nornir.core import Nornir
 
 FREE = "vars"
-COMMON = ("maintenance", FREE)
+COMMON = ("connection", "maintenance", FREE)
 SITE = ("networks", "lab")
 
 

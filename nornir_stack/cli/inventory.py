@@ -1,0 +1,69 @@
+"""`inventory check` and `inventory show`."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from nornir_stack.cli.output import complain, say
+from nornir_stack.errors import UsageError
+from nornir_stack.inventory import fleet_show, load
+from nornir_stack.select import nearest
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from nornir_stack.inventory import Fleet, HostRow
+
+
+def command(args: Namespace) -> int:
+    """Check it, or show it. Warnings go to stderr and change no exit code. Raises InventoryError with every problem."""
+    fleet = load(args.inventory)
+    for warning in fleet.warnings:
+        complain(f"warning: {warning}")
+    rows = fleet_show(fleet)
+    if args.verb == "check":
+        say(_all_well(fleet, rows))
+    elif args.host:
+        say(_one(args.host, rows))
+    else:
+        say(_table(rows))
+    return 0
+
+
+def _all_well(fleet: Fleet, rows: list[HostRow]) -> str:
+    roles = {role for row in rows for role in row.roles}
+    return f"{fleet.path}: {len(rows)} hosts in {len(roles)} roles, no problem found"
+
+
+def _table(rows: list[HostRow]) -> str:
+    from rich.console import Console  # noqa: PLC0415  slow
+    from rich.table import Table  # noqa: PLC0415  slow
+    from rich.text import Text  # noqa: PLC0415  slow
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold dim")
+    for title in ("host", "roles", "login", "maintenance"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, (row.host, ", ".join(row.roles), row.login, row.maintenance)))
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip()
+
+
+def _one(name: str, rows: list[HostRow]) -> str:
+    from ruamel.yaml import YAML  # noqa: PLC0415  slow
+
+    known = {row.host: row for row in rows}
+    if name not in known:
+        raise UsageError(f"there is no host {name!r} in the inventory{nearest(name, known)}")
+    row = known[name]
+    about: dict[str, Any] = {"roles": list(row.roles), "login": row.login}
+    if row.maintenance:
+        about["maintenance"] = row.maintenance
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.dump({name: {**about, **row.settings}}, stream)
+    return stream.getvalue().rstrip()
