@@ -61,13 +61,6 @@ if [ -n "$3" ]; then chown -- "$3" "$1"; fi
 if [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then restorecon -- "$1"; fi
 """
 
-_FOLDER = """
-set -e
-mkdir -p -- "$1"
-if [ -n "$3" ]; then chown -- "$3" "$1"; fi
-if [ -n "$2" ]; then chmod -- "$2" "$1"; fi
-"""
-
 
 @dataclass(frozen=True)
 class FileState:
@@ -106,10 +99,6 @@ def write(path: str, content: bytes, *, mode: str, owner: str, backup: bool) -> 
 
 def set_attributes(path: str, *, mode: str, owner: str) -> Command:
     return sh(_ATTRIBUTES, path, mode, owner)
-
-
-def make_folder(path: str, *, mode: str, owner: str) -> Command:
-    return sh(_FOLDER, path, mode, owner)
 
 
 def make_folder(path: str, *, mode: str, owner: str) -> Command:

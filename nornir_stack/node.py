@@ -211,22 +211,6 @@ class Node:
             output.require()
         return True
 
-    def make_folder(self, path: str, *, mode: str = "", owner: str = "") -> bool:
-        """Make `path` a folder, with those above it; True if that changed anything. Left out, mode and owner are kept.
-
-        Unlike a `change` it leaves nothing undecidable in a dry run: files can be written below it.
-        """
-        now = self.stat(path)
-        if now is not None and now.kind != "directory":
-            raise UsageError(f"{self.name}: {path} is no folder but a {now.kind}")
-        if now is not None:
-            return self._set_attributes(now, path, mode, owner)
-        made = files.make_folder(path, mode=mode, owner=owner)
-        output = self.gate.effect(f"make folder {path}", lambda: self._run(made, READ_SECONDS), repeatable=True, path=path)
-        if output is not None:
-            output.require()
-        return True
-
     def edit_lines(self, path: str, edit: Callable[[list[str]], list[str]], *, mode: str = "", owner: str = "") -> bool:
         """Rewrite `path` as `edit` (pure, and the same when applied twice) makes its lines; an absent file has none."""
         lines = edit((self.read_file(path) or "").splitlines())
