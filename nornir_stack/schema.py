@@ -31,6 +31,13 @@ _WORDS = {
     "mapping_type": "expected a mapping",
     "dataclass_type": "expected a mapping",
 }
+_LIMITS = {
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text like {pattern}",
+}
+_WHOLE = {"missing": "missing", "string_too_short": "must not be empty"}
 
 
 class Complaint(NamedTuple):
@@ -69,7 +76,7 @@ def _complaints(cls: type, data: Mapping[str, Any], error: ValidationError) -> l
         kind, loc = one["type"], one["loc"][1:]
         path = _path(data, loc, whole=kind in {"missing", "unexpected_keyword_argument"})
         text = _text(cls, path, kind, one)
-        if loc[-1] == "[key]":
+        if loc[-1:] == ("[key]",):
             text = f"as a key: {text}"
         if text not in found.setdefault(path, []):
             found[path].append(text)
@@ -101,24 +108,24 @@ def _holds(data: Any, step: str | int) -> bool:
 
 
 def _text(cls: type, path: Path, kind: str, error: Any) -> str:
-    context = error.get("ctx", {})
+    context, value = error.get("ctx", {}), error["input"]
     if kind == "unexpected_keyword_argument":
         known = sorted(fields_at(cls, path[:-1]))
         hint = nearest(str(path[-1]), known) or (f": known are {', '.join(known)}" if len(known) <= _MANY else "")
-        return f"is not known{hint}"
-    if kind == "missing":
-        return "is missing"
+        return f"unknown{hint}"
     if kind == "is_instance_of" and context.get("class") == "Secret":
-        return f"stands here in plain text: {_HOW}" if isinstance(error["input"], str) else f"is a secret: {_HOW}"
+        return f"stands here in plain text: {_HOW}" if isinstance(value, str) else f"expected a secret: {_HOW}"
     if kind == "value_error":
         return str(context["error"])
+    return _WHOLE.get(kind) or f"{_expected(kind, error, context)}{_found(value)}"
+
+
+def _expected(kind: str, error: Any, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
-        expected = str(context["expected"])
-        return f"expected {expected}{_found(error['input'])}"
-    if kind == "string_too_short":
-        return "must not be empty"
-    wording = _WORDS.get(kind) or error["msg"][0].lower() + error["msg"][1:].replace("input should", "should")
-    return f"{wording}{_found(error['input'])}"
+        return f"expected {context['expected']}"
+    if kind in _LIMITS:
+        return f"expected {_LIMITS[kind].format(**context)}"
+    return _WORDS.get(kind) or str(error["msg"]).replace("Input should", "should").replace("String should", "should")
 
 
 def _found(value: Any) -> str:

@@ -10,19 +10,20 @@
 
 A settings class may have more, all of it optional:
 `from_host(host) -> Mapping`, what the host itself knows, used where the data are silent;
-`claims(self) -> Iterable[Claim]`, the addresses it takes;
+`claims(self) -> Iterable[Claim]`, the addresses it takes (the name of their network stands in a field `network`);
 `judge(mine, inventory) -> Iterable[Finding]` (a static method), what shows only when all hosts of the role are seen.
-The module of such a class has no `from __future__ import annotations`-only imports: its types are needed at run time.
+The types of its fields are looked up at run time: import them outside `if TYPE_CHECKING`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar, Union
 
-from pydantic import BeforeValidator, Field, Strict, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints
 
 from nornir_stack import schema
 from nornir_stack.errors import InventoryError
@@ -46,10 +47,16 @@ def _address(value: Any) -> Any:
     return ip_address(value) if isinstance(value, str) else value
 
 
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError(f"{path!r} is no absolute path")
-    return path
+def form(pattern: str, what: str) -> AfterValidator:
+    """For `Annotated[str, form(...)]`: text that matches the pattern as a whole; `what` tells people how it looks."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"{value!r} is not {what}")
+        return value
+
+    return AfterValidator(check)
 
 
 # One error for an address that is none, not one for each family (Union: these are evaluated, on Python 3.10 too).
@@ -58,7 +65,7 @@ Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[int, Strict(), Field(ge=0)]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(min_length=1)]
-AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
+AbsolutePath = Annotated[str, form(r"/.*", "an absolute path")]
 
 
 @dataclass(frozen=True)

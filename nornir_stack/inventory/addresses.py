@@ -42,6 +42,7 @@ def check_addresses(findings: Findings, settings: Read, networks: Mapping[str, N
         elif taken.claim.network:
             _check_network(findings, taken, networks)
     _check_twice(findings, claims)
+    _check_names(findings)
 
 
 def _hostnames(findings: Findings) -> Iterator[_Taken]:
@@ -68,14 +69,12 @@ def _claims(findings: Findings, settings: Read) -> Iterator[_Taken]:
 
 def _say(findings: Findings, taken: _Taken, text: str, *, warning: bool = False) -> None:
     """At the line of the address, which is the hostname's where the setting was taken from that."""
-    said = f"{taken.claim.address} {text}"
-    hosts = findings.sources.hosts
-    if taken.path == _HOSTNAME or not findings.stands(taken.host, taken.path):
-        field = "" if taken.path == _HOSTNAME else f"(its {taken.name}) "
-        findings.at(hosts, (taken.host.name, "hostname"), f"{field}{said}" if not field else f"{taken.claim.address} {field}{text}",
-                    taken.host.name, warning=warning)
-    else:
-        findings.of(taken.host, taken.path, said, warning=warning)
+    if findings.stands(taken.host, taken.path):
+        findings.of(taken.host, taken.path, f"{taken.claim.address} {text}", warning=warning)
+        return
+    also = "" if taken.path == _HOSTNAME else f" (its {taken.name})"
+    path = (taken.host.name, "hostname")
+    findings.at(findings.sources.hosts, path, f"{taken.claim.address}{also} {text}", taken.host.name, warning=warning)
 
 
 def _check_hostname(findings: Findings, taken: _Taken, networks: Mapping[str, Network]) -> None:
@@ -89,8 +88,8 @@ def _check_network(findings: Findings, taken: _Taken, networks: Mapping[str, Net
     network = networks.get(name)
     if network is None:
         if name not in (findings.inventory.defaults.data.get("networks") or {}):
-            text = f"is meant for network {name!r}, which is not declared under networks in defaults.yaml{nearest(name, networks)}"
-            _say(findings, taken, text)
+            text = f"{name!r} is not declared under networks in defaults.yaml{nearest(name, networks)}"
+            findings.of(taken.host, (*taken.path[:-1], "network"), text)
         return
     if address not in network.cidr:
         _say(findings, taken, f"stands outside network {name!r} ({network.cidr})")
@@ -112,6 +111,18 @@ def _check_twice(findings: Findings, claims: list[_Taken]) -> None:
             continue
         told.add((taken.host.name, address))
         _say(findings, taken, f"is taken already: {other.name} of {other.host.name}")
+
+
+def _check_names(findings: Findings) -> None:
+    """Hostnames that are names and not addresses: they are not resolved, only compared."""
+    first: dict[tuple[str, int | None], str] = {}
+    for host in findings.inventory.hosts.values():
+        name = (host.hostname or "").casefold()
+        if name and name != "localhost" and _literal(name) is None:
+            other = first.setdefault((name, host.port), host.name)
+            if other != host.name:
+                text = f"{host.hostname} is taken already: hostname of {other}"
+                findings.at(findings.sources.hosts, (host.name, "hostname"), text, host.name)
 
 
 def _clash(one: _Taken, other: _Taken) -> bool:

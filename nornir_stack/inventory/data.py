@@ -4,13 +4,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
-
 from nornir_stack import schema
 from nornir_stack.inventory.findings import Findings
 from nornir_stack.inventory.source import Source
 from nornir_stack.select import nearest
-from nornir_stack.settings import Text
+from nornir_stack.settings import Text, form
 
 FREE = "vars"
 
@@ -27,7 +25,7 @@ class Common:
 class Lab:
     """The lab that an inventory is booted as: its name on this machine, and the network that its nodes are on."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")]
+    name: Annotated[str, form(r"[a-z][a-z0-9-]{0,15}", "a lab's name: up to 16 small letters, digits and hyphens")]
     network: Text
 
 
@@ -44,8 +42,8 @@ def check_data(findings: Findings, settings: Collection[str]) -> None:
     inventory, sources = findings.inventory, findings.sources
     for source, elements in ((sources.hosts, inventory.hosts), (sources.groups, inventory.groups)):
         for name, element in elements.items():
-            _check(findings, source, (name, "data"), element.data, settings, Common)
-    _check(findings, sources.defaults, ("data",), inventory.defaults.data, settings, Site)
+            _check(findings, source, (name, "data"), element.data, (Common, settings))
+    _check(findings, sources.defaults, ("data",), inventory.defaults.data, (Site, settings))
     lab = inventory.defaults.data.get("lab")
     networks = inventory.defaults.data.get("networks")
     if isinstance(lab, Mapping) and isinstance(networks, Mapping) and lab.get("network", "") not in {"", *networks}:
@@ -54,8 +52,9 @@ def check_data(findings: Findings, settings: Collection[str]) -> None:
 
 
 def _check(
-    findings: Findings, source: Source, path: schema.Path, data: Mapping[str, Any], settings: Collection[str], cls: type
+    findings: Findings, source: Source, path: schema.Path, data: Mapping[str, Any], known: tuple[type, Collection[str]]
 ) -> None:
+    cls, settings = known
     host = str(path[0]) if len(path) > 1 else ""
     own = schema.fields_at(cls, ())
     site = schema.fields_at(Site, ()) - own
@@ -64,6 +63,6 @@ def _check(
             findings.at(source, (*path, key), "belongs into defaults.yaml: it is one for the whole inventory", host)
         elif key not in own and key not in settings:
             hint = nearest(key, [*own, *settings]) or f": what is free in form goes under {FREE}:"
-            findings.at(source, (*path, key), f"is not known{hint}", host)
+            findings.at(source, (*path, key), f"unknown{hint}", host)
     for complaint in schema.read(cls, {key: value for key, value in data.items() if key in own})[1]:
         findings.at(source, (*path, *complaint.path), complaint.text, host)

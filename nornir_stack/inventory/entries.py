@@ -85,9 +85,9 @@ def _name(path: schema.Path) -> str:
 
 def _hint(complaint: schema.Complaint, data_keys: Iterable[str]) -> str:
     where = ".".join(str(step) for step in complaint.path)
-    if complaint.text.startswith("is not known") and len(complaint.path) == 1 and where in data_keys:
+    if complaint.text.startswith("unknown") and len(complaint.path) == 1 and where in data_keys:
         return f"{where} belongs under data:"
-    return f"{where} {complaint.text}"
+    return f"{where}: {complaint.text}"
 
 
 def build(sources: Sources, hosts: Mapping[str, Entry], groups: Mapping[str, Entry], defaults: DefaultsEntry) -> Inventory:

@@ -29,13 +29,13 @@ class Findings:
     def at(self, source: Source, path: Path, text: str, host: str = "", *, warning: bool = False) -> None:
         """Something about what stands at `path` of one file; the key that `text` speaks of is put before it."""
         where = [step for step in path[1:] if step != "data"] if source is not self.sources.defaults else path[1:]
-        said = " ".join(filter(None, (dotted(*where), text)))
+        said = ": ".join(filter(None, (dotted(*where), text)))
         (self.warnings if warning else self.problems).append(Problem(source.file, source.line(path), said, host))
 
     def of(self, host: Host, path: Path, text: str, *, warning: bool = False) -> None:
         """Something about the settings of a host at `path`, wherever they were inherited from."""
         source, line = self.place(host, path)
-        said = f"{dotted(*path)} {text}"
+        said = f"{dotted(*path)}: {text}"
         (self.warnings if warning else self.problems).append(Problem(source.file, line, said, host.name))
 
     def place(self, host: Host, path: Path) -> tuple[Source, int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nornir.core import Nornir
 from nornir.core.configuration import Config
-from nornir.core.plugins.connections import ConnectionPluginRegister
 from nornir.core.state import GlobalState
 from nornir.plugins.runners import ThreadedRunner
 
 from nornir_stack.errors import InventoryError
+from nornir_stack.inventory.plugins import register_connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 WORKERS = 20
 _NAMES = 3
+_ORDER = {"hosts.yaml": 1, "groups.yaml": 2, "defaults.yaml": 3}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Fleet:
     def nornir(self, *, workers: int = WORKERS) -> Nornir:
         """What InitNornir gives, without its files and logging. Raises InventoryError as `require` does."""
         self.require()
-        ConnectionPluginRegister.auto_register()
+        register_connections()
         config = Config.from_dict(
             inventory={"plugin": "StackInventory", "options": {"path": self.path}},
             runner={"plugin": "threaded", "options": {"num_workers": workers}},
@@ -65,8 +67,7 @@ def together(problems: Iterable[Problem]) -> tuple[Problem, ...]:
         if problem.host and problem.host not in hosts.setdefault(key, []):
             hosts[key].append(problem.host)
     merged = [_of(problem, hosts.get(key, [])) for key, problem in found.items()]
-    files = list(dict.fromkeys(problem.file for problem in merged))
-    return tuple(sorted(merged, key=lambda problem: (files.index(problem.file), problem.line)))
+    return tuple(sorted(merged, key=lambda problem: (_ORDER.get(Path(problem.file).name, 0), problem.line)))
 
 
 def _of(problem: Problem, hosts: list[str]) -> Problem:

@@ -27,7 +27,7 @@ class Pool:
 
     def __contains__(self, address: object) -> bool:
         same = type(address) is type(self.first) is type(self.last)
-        return same and int(self.first) <= int(address) <= int(self.last)  # type: ignore[call-overload,no-any-return]
+        return same and int(self.first) <= int(address) <= int(self.last)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,10 +39,15 @@ def _row(host: Host, fleet: Fleet) -> HostRow:
         host=host.name,
         roles=tuple(group.name for group in host.extended_groups()),
         address=host.hostname or "",
-        login="".join(filter(None, (host.username and f"{host.username}@", host.hostname, host.port and f":{host.port}"))),
+        login=_login(host),
         maintenance=str(host.get("maintenance") or ""),
         settings={cls.key: _plain(settings_of(host, cls)) for _, cls in classes_of(host, fleet.roles)},
     )
+
+
+def _login(host: Host) -> str:
+    user, port = f"{host.username}@" if host.username else "", f":{host.port}" if host.port else ""
+    return f"{user}{host.hostname or host.name}{port}"
 
 
 def _plain(value: Any) -> Any:

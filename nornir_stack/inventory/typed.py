@@ -55,5 +55,5 @@ def _unread(findings: Findings, roles: Roles) -> None:
         for key in host.data:
             wanted = readers.get(key, [EVERYONE])
             if EVERYONE not in wanted and not any(host.has_parent_group(role) for role in wanted):
-                text = f"is read by nobody: the host has no role {' or '.join(map(repr, wanted))}"
+                text = f"read by nobody: the host has no role {' or '.join(map(repr, wanted))}"
                 findings.of(host, (key,), text, warning=True)

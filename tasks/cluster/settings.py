@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 from nornir.core.inventory import Host, Inventory
-from pydantic import StringConstraints
 
 from nornir_stack.secret import Secret
-from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Finding, Number, Text
+from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Finding, Number, Text, form
 from nornir_stack.size import Size
 from nornir_stack.tasks.cluster import dangers
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_$]{1,64}$")]
+Identifier = Annotated[str, form(r"[A-Za-z0-9_$]{1,64}", "a plain name: up to 64 letters, digits, _ and $")]
+Setting = Annotated[str, form(r"[A-Za-z0-9_-]+", "the name of a server setting")]
 _GRANT = re.compile(r"[A-Z][A-Z ,]*(\([\w, ]+\))? ON (\*|[\w$`%]+)\.(\*|[\w$`]+)( WITH GRANT OPTION)?")
 _LOG_FILE_SIZE = Size(96 << 20)
 _GCACHE_SIZE = Size(128 << 20)
@@ -52,7 +52,7 @@ class Galera:
 
     key: ClassVar[str] = "galera"
 
-    cluster_name: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    cluster_name: Annotated[str, form(r"[\w.-]{1,32}", "a cluster's name: up to 32 letters, digits, _, . and -")]
     address: Address  # this member's own, by default its hostname
     network: Text = "data"
     product: Literal["mariadb", "percona"] = "mariadb"
@@ -74,7 +74,7 @@ class Galera:
     root_password: Secret | None = None  # None: root logs in by the socket only
     schemas: tuple[Identifier, ...] = ()
     users: tuple[User, ...] = ()
-    extra: Mapping[Identifier, str | int] = field(default_factory=dict)  # more for [mysqld]
+    extra: Mapping[Setting, str | int] = field(default_factory=dict)  # more for [mysqld]
 
     def __post_init__(self) -> None:
         if self.sst_method == "mariabackup" and self.sst_password is None:
@@ -115,11 +115,11 @@ _COMMON = ("network", "product", "sst_method", "sst_user", "sst_password", "root
 
 def _dangers(name: str, galera: Galera) -> Iterator[Finding]:
     if galera.innodb_flush_log_at_trx_commit != 1:
-        text = "a power cut of all members loses about the last second of commits"
+        text = f"{galera.innodb_flush_log_at_trx_commit}: a power cut of all members loses about the last second of commits"
         yield Finding(name, "innodb_flush_log_at_trx_commit", text, warning=True)
     for setting, value in galera.extra.items():
         for text in dangers.refusals({setting: value}):
-            yield Finding(name, f"extra.{setting}", text.partition(": ")[2])
+            yield Finding(name, f"extra.{setting}", text.partition(": ")[2].removeprefix(f"{setting} "))
         for text in dangers.warnings({setting: value}, flush_log_at_trx_commit=1, sst_method=""):
             yield Finding(name, f"extra.{setting}", text.partition(": ")[2], warning=True)
 
@@ -127,7 +127,7 @@ def _dangers(name: str, galera: Galera) -> Iterator[Finding]:
 def _size(cluster: str, members: Mapping[str, Galera]) -> Iterator[Finding]:
     if len(members) % 2 == 0:
         last = list(members)[-1]
-        text = f"cluster {cluster!r} has {len(members)} members: if it falls into halves, neither goes on: take an odd number"
+        text = f"{cluster!r} has {len(members)} members: if it falls into halves, neither goes on: take an odd number"
         yield Finding(last, "cluster_name", text, warning=True)
 
 
@@ -136,6 +136,6 @@ def _agreement(members: Mapping[str, Galera]) -> Iterator[Finding]:
     for name in others:
         for setting in _COMMON:
             if getattr(members[name], setting) != getattr(members[first], setting):
-                yield Finding(name, setting, f"is not as on {first}: members of a cluster have it in common")
+                yield Finding(name, setting, f"not as on {first}: members of a cluster have it in common")
         if (members[name].tls is None) != (members[first].tls is None):
-            yield Finding(name, "tls", f"is not as on {first}: either all members of a cluster encrypt or none")
+            yield Finding(name, "tls", f"not as on {first}: either all members of a cluster encrypt or none")

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from nornir.core.inventory import Inventory
-from pydantic import Field, Strict, StringConstraints
+from pydantic import Field, Strict
 
 from nornir_stack.select import nearest, role
-from nornir_stack.settings import AbsolutePath, Address, Claim, Finding, Port, Text
+from nornir_stack.settings import AbsolutePath, Address, Claim, Finding, Port, Text, form
 
-ListenerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+ListenerName = Annotated[str, form(r"[A-Za-z0-9_-]+", "a listener's name: letters, digits, _ and -")]
 Weight = Annotated[int, Strict(), Field(ge=0, le=256)]
 
 
@@ -61,9 +61,10 @@ class LoadBalancer:
             for title, listener in balancer.listeners.items():
                 members = role(listener.members_role).hosts(inventory)
                 if not members:
-                    text = f"has no members: no host has the role {listener.members_role!r}"
-                    yield Finding(name, f"listeners.{title}", text + nearest(listener.members_role, inventory.groups))
+                    others = set(inventory.groups) - {listener.members_role}
+                    text = f"no members: no host has the role {listener.members_role!r}"
+                    yield Finding(name, f"listeners.{title}", text + nearest(listener.members_role, others))
                     continue
                 for unknown in [weighed for weighed in listener.weights if weighed not in members]:
-                    text = f"is no host of the role {listener.members_role!r}{nearest(unknown, members)}"
+                    text = f"no host of the role {listener.members_role!r}{nearest(unknown, members)}"
                     yield Finding(name, f"listeners.{title}.weights.{unknown}", text)

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from pydantic import StringConstraints
+from nornir_stack.settings import Address, Text, form
 
-from nornir_stack.settings import Address, Text
-
-Url = Annotated[str, StringConstraints(pattern=r"^(https?|ftp|file)://\S+$")]
+Url = Annotated[str, form(r"(https?|ftp|file)://\S+", "a URL such as http://mirror.example.net:3142")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from pydantic import StringConstraints
-
 from nornir_stack.secret import Secret
-from nornir_stack.settings import AbsolutePath, Port, Text
+from nornir_stack.settings import AbsolutePath, Port, Text, form
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_$]{1,64}$")]
+Identifier = Annotated[str, form(r"[A-Za-z0-9_$]{1,64}", "a plain name: up to 64 letters, digits, _ and $")]
 
 
 @dataclass(frozen=True, kw_only=True)
