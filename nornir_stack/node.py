@@ -121,9 +121,9 @@ class Node:
             return None if content is None else files.with_content(now, path, content)
         return now
 
-    def read_file(self, path: str) -> str | None:
+    def read_file(self, path: str, *, independent: bool = False) -> str | None:
         """The text of a file (UTF-8; other bytes survive as surrogates), or None where there is none."""
-        now = self.stat(path)
+        now = self.stat(path, independent=independent)
         if now is None:
             return None
         if now.content is None:
@@ -211,10 +211,22 @@ class Node:
             output.require()
         return True
 
-    def edit_lines(self, path: str, edit: Callable[[list[str]], list[str]], *, mode: str = "", owner: str = "") -> bool:
-        """Rewrite `path` as `edit` (pure, and the same when applied twice) makes its lines; an absent file has none."""
-        lines = edit((self.read_file(path) or "").splitlines())
-        return self.write_file(path, "".join(f"{line}\n" for line in lines), mode=mode, owner=owner)
+    def edit_lines(
+        self,
+        path: str,
+        edit: Callable[[list[str]], list[str]],
+        *,
+        mode: str = "",
+        owner: str = "",
+        independent: bool = False,
+    ) -> bool:
+        """Rewrite `path` as `edit` (pure, and the same when applied twice) makes its lines; an absent file has none.
+
+        `independent`: as for `stat`.
+        """
+        lines = edit((self.read_file(path, independent=independent) or "").splitlines())
+        content = "".join(f"{line}\n" for line in lines)
+        return self.write_file(path, content, mode=mode, owner=owner, independent=independent)
 
     def edit_ini(self, path: str, section: str, values: Mapping[str, str | None], *, mode: str = "", owner: str = "") -> bool:
         """Set `values` in `[section]` of an ini file (None takes a key out), keeping comments and everything else."""
