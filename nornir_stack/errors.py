@@ -68,6 +68,15 @@ class CommandFailed(StackError):  # noqa: N818
         self.output = output
 
 
+class DatabaseFailed(StackError):  # noqa: N818
+    """The database server answered with an error, or did not answer though its node does. `code` is the server's number."""
+
+    def __init__(self, where: str, code: int, message: str) -> None:
+        super().__init__(f"{where}: {message} (error {code})")
+        self.code = code
+        self.message = message
+
+
 class TimedOut(StackError):  # noqa: N818
     """A deadline passed. What ran on the node was ended, or may still run: look again before judging."""
 

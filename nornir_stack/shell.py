@@ -5,155 +5,36 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from nornir_stack import nodelock
 from nornir_stack.command import Command, Output
-from nornir_stack.errors import Cancelled, ConnectionFailed, ConnectionLost, Locked, LoginRefused, StackError, TimedOut
-from nornir_stack.framing import END_COMMAND, INLINE_STDIN, PRELUDE, Reply, command_script, nonce, shell_script
-from nornir_stack.secret import Secret, mask, reveal
+from nornir_stack.errors import Cancelled, ConnectionFailed, ConnectionLost, Locked, StackError, TimedOut
+from nornir_stack.framing import END_COMMAND, INLINE_STDIN, Reply, command_script, nonce, shell_script
+from nornir_stack.secret import reveal
+from nornir_stack.session import OPEN_SECONDS, Session
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-_OPEN_SECONDS = 15.0  # for a shell on a connection that stands; sudo may ask a directory service
+    from nornir_stack.session import Call, Sudo, Way
+
 _END_SECONDS = 10.0  # for the second shell that ends a command: it takes two seconds by design
 _FRAME_SECONDS = 2.0  # for the frame of a command that was just ended
-_PIECE = 1 << 18
-
-
-class Pipe(Protocol):
-    """What a started program is to us. Both may be called from any thread."""
-
-    def write(self, data: bytes) -> None: ...
-    def close(self) -> None: ...
-
-
-class Way(Protocol):
-    """How a node is reached: a connection on which programs can be started."""
-
-    name: str
-
-    @property
-    def alive(self) -> bool: ...
-    def start(self, line: str, received: Callable[[bytes, bool], None], ended: Callable[[], None]) -> Pipe:
-        """Start a shell command line; `received(data, stderr)` and `ended()` are called from the loop's thread."""
-
-    def open_socket(self, target: str | tuple[str, int]) -> socket.socket: ...
-    def close(self) -> None: ...
-
-
-class Sudo:
-    """To become root by sudo, with a password where the node wants one."""
-
-    def __init__(self, password: str | Secret | None = None) -> None:
-        self.password = Secret(literal=password) if isinstance(password, str) else password
-
-
-class _Call:
-    """One exchange with a shell: who waits for it is woken when it is complete, lost or interrupted."""
-
-    def __init__(self, complete: Callable[[bytes, bool], bool], stdin: bytes = b"") -> None:
-        self.complete = complete
-        self.stdin = stdin
-        self.woken = threading.Event()
-        self.done = False
-
-
-class Session:
-    """One `sh` and its two streams."""
-
-    def __init__(self, way: Way, sudo: Sudo | None) -> None:
-        self._way, self._call, self._tail = way, _Call(lambda _data, _stderr: False), bytearray()
-        self.ended = False
-        self.uid = -1
-        mark = nonce()
-        start = f"sh -c 'echo {mark}; exec sh'"
-        prefix = "" if sudo is None else f"sudo -S -p {mark}p -- " if sudo.password else "sudo -n -- "
-        hello = _Call(self._hello(mark, sudo))
-        self._call = hello
-        self._pipe = way.start(f"exec {prefix}{start}", self._received, self._lost)
-        try:
-            if not hello.woken.wait(_OPEN_SECONDS) or not hello.done:
-                raise self._refused(sudo)
-            ready, reply = self.exchange(PRELUDE.encode() + shell_script("id -u", mark := nonce()), mark)
-            if not ready.woken.wait(_OPEN_SECONDS) or not ready.done:
-                raise self._refused(None)
-        except BaseException:
-            self.close()
-            raise
-        self.uid = int(reply.out)
-
-    def _hello(self, mark: str, sudo: Sudo | None) -> Callable[[bytes, bool], bool]:
-        """Waits for the first word of the shell; answers sudo's prompt, once."""
-        asked = [f"{mark}p".encode()]
-        said = (bytearray(), self._tail)
-
-        def complete(data: bytes, stderr: bool) -> bool:
-            said[stderr].extend(data)
-            if sudo and sudo.password and said[1].count(asked[0]) == 1:
-                if len(asked) == 1:
-                    asked.append(b"")
-                    self._pipe.write(reveal(sudo.password) + b"\n")
-            elif said[1].count(asked[0]) > 1:
-                self._pipe.close()
-            return f"{mark}\n".encode() in said[0]
-
-        return complete
-
-    def _refused(self, sudo: Sudo | None) -> ConnectionFailed:
-        said = mask(self._tail.decode("utf-8", "replace").strip()[-300:])
-        if sudo is None:
-            return ConnectionFailed(f"{self._way.name}: no POSIX shell could be started there{said and ': '}{said}")
-        how = "sudo refused the password" if sudo.password else "sudo wants a password or is not allowed"
-        what = "set sudo_password, or let this login use sudo without one"
-        return LoginRefused(f"{self._way.name}: could not become root: {how} ({said or 'it said nothing'}): {what}")
-
-    def exchange(self, script: bytes, mark: str, stdin: bytes = b"") -> tuple[_Call, Reply]:
-        """Send a script; its reply is complete once the call is woken and done."""
-        reply = Reply(mark)
-        call = _Call(lambda data, stderr: self._feed(reply, data, stderr=stderr), stdin)
-        self._call = call
-        self._pipe.write(script)
-        if self.ended:
-            call.woken.set()
-        return call, reply
-
-    def _feed(self, reply: Reply, data: bytes, *, stderr: bool) -> bool:
-        done = reply.feed(data, stderr=stderr)
-        if reply.pid is not None and self._call.stdin:
-            stdin, self._call.stdin = self._call.stdin, b""
-            for at in range(0, len(stdin), _PIECE):
-                self._pipe.write(stdin[at : at + _PIECE])
-        return done
-
-    def _received(self, data: bytes, stderr: bool) -> None:
-        call = self._call
-        if not call.done and call.complete(data, stderr):
-            call.done = True
-            call.woken.set()
-
-    def _lost(self) -> None:
-        self.ended = True
-        self._call.woken.set()
-
-    def close(self) -> None:
-        self.ended = True
-        self._pipe.close()
 
 
 class ShellConnection:
     """A node's shell. `run` returns every exit status; judging is the caller's.
 
-    `facts` is a cache that dies with the connection; `root` tells whether commands run as root.
+    `facts` is a cache that dies with the connection; `root` tells whether commands run as root, `by_sudo` how.
     """
 
     def __init__(self, way: Way, sudo: Sudo | None = None) -> None:
         self._way, self._sudo = way, sudo
         self._turn = threading.RLock()
         self._locks = nodelock.Held()
-        self._running: _Call | None = None
+        self._running: Call | None = None
         self._interrupted = False
         self._closed = False
         self.facts: dict[str, object] = {}
@@ -163,6 +44,7 @@ class ShellConnection:
             way.close()
             raise
         self.root = self._session.uid == 0
+        self.by_sudo = sudo is not None
 
     @property
     def alive(self) -> bool:
@@ -267,7 +149,7 @@ class ShellConnection:
 
     def _script(self, script: str) -> Reply:
         mark = nonce()
-        return self._exchange(shell_script(script, mark), mark, b"", _OPEN_SECONDS, "lock")
+        return self._exchange(shell_script(script, mark), mark, b"", OPEN_SECONDS, "lock")
 
     def _exchange(self, script: bytes, mark: str, stdin: bytes, timeout: float | None, line: str) -> Reply:
         session = self._ready()
@@ -319,7 +201,7 @@ class ShellConnection:
             with suppress(ConnectionFailed, Locked):
                 self._ready()  # now, so that nobody takes the lock meanwhile; what fails is raised by the next command
 
-    def _end(self, session: Session, call: _Call, reply: Reply) -> None:
+    def _end(self, session: Session, call: Call, reply: Reply) -> None:
         """End the command on the node through a second shell; where the first does not recover, replace it."""
         if reply.pid and self.alive:
             with suppress(ConnectionFailed):

@@ -11,7 +11,7 @@ from nornir.core.exceptions import ConnectionNotOpen
 
 if TYPE_CHECKING:
     from nornir.core.configuration import Config
-    from nornir.core.inventory import Host
+    from nornir.core.inventory import Defaults, Host
 
     from nornir_stack.shell import ShellConnection
 
@@ -21,24 +21,26 @@ _opening: WeakValueDictionary[tuple[int, str], threading.Lock] = WeakValueDictio
 _guard = threading.Lock()
 
 
-def connection(host: Host, name: str, config: Config) -> Any:
+def connection(host: Host, name: str, config: Config, **extras: Any) -> Any:
     """The handle of the host's connection `name` (`ssh`, `local`, `mysql`, `netmiko`, or any other Nornir plugin's).
 
     Opened when first asked for. A dead one (its `alive` is False) is closed and opened again, and the locks that it held
-    on the node are taken again. Raises ConnectionFailed, Locked.
+    on the node are taken again. `extras` are added to those of the inventory. Raises ConnectionFailed, Locked.
     """
     handle = _opened(host, name)
-    if handle is not None and getattr(handle, "alive", True):
+    if handle is not None and _alive(handle):
         return handle
     with _guard:
         lock = _opening.setdefault((id(host.connections), name), threading.Lock())
     with lock:
         handle = _opened(host, name)
-        if handle is not None and getattr(handle, "alive", True):
+        if handle is not None and _alive(handle):
             return handle
         if handle is not None:
             host.close_connection(name)
-        fresh = host.open_connection(name, config, **_parameters(host, name), default_to_host_attributes=False).connection
+        given = parameters(host, name)
+        given["extras"] = {**(given["extras"] or {}), **extras}
+        fresh = host.open_connection(name, config, **given, default_to_host_attributes=False).connection
         for path, owner in getattr(handle, "locks", {}).items():
             fresh.lock(path, owner)
         return fresh
@@ -67,6 +69,20 @@ def interrupt(host: Host) -> None:
         handle.interrupt()
 
 
+def parameters(host: Host, name: str) -> dict[str, Any]:
+    """What to open it with: the host's own options, its groups', the defaults', then its attributes.
+
+    Nornir's own lookup writes what was inherited into the host, so that a changed password would not be seen.
+    """
+    owners: list[Host | Defaults] = [host, *host.extended_groups(), host.defaults]
+    options = [owner.connection_options.get(name) for owner in owners]
+    found: dict[str, Any] = {}
+    for key in ("hostname", "port", "username", "password", "platform", "extras"):
+        values = [getattr(option, key) for option in options if option is not None]
+        found[key] = next((value for value in values if value is not None), getattr(host, key, None))
+    return found
+
+
 def _shell_name(host: Host) -> str:
     return "local" if host.get("connection") == "local" else "ssh"
 
@@ -77,14 +93,7 @@ def _opened(host: Host, name: str) -> Any:
     return None
 
 
-def _parameters(host: Host, name: str) -> dict[str, Any]:
-    """What to open it with: the host's own options, its groups', the defaults', then its attributes.
-
-    Nornir's own lookup writes what was inherited into the host, so that a changed password would not be seen.
-    """
-    options = [owner.connection_options.get(name) for owner in (host, *host.extended_groups(), host.defaults)]
-    found: dict[str, Any] = {}
-    for key in ("hostname", "port", "username", "password", "platform", "extras"):
-        values = [getattr(option, key) for option in options if option is not None]
-        found[key] = next((value for value in values if value is not None), getattr(host, key, None))
-    return found
+def _alive(handle: Any) -> bool:
+    if hasattr(handle, "is_alive"):  # netmiko's own
+        return bool(handle.is_alive())
+    return bool(getattr(handle, "alive", True))

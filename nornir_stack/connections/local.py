@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nornir_stack.connections.loop import loop, wait
 from nornir_stack.errors import ConnectionFailed
-from nornir_stack.shell import ShellConnection, Sudo
+from nornir_stack.session import Sudo
+from nornir_stack.shell import ShellConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ class LocalPlugin:
 
     connection: ShellConnection
 
-    def open(
+    def open(  # noqa: PLR0917  the signature is Nornir's
         self,
         hostname: str | None,
         username: str | None,

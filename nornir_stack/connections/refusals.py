@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
@@ -12,29 +13,42 @@ from nornir_stack.errors import ConnectionFailed, HostKeyRefused, LoginRefused
 from nornir_stack.secret import mask
 
 
-def explained(
-    error: Exception, host: str, port: int, user: str | None, known_hosts: str | None, seconds: float
-) -> ConnectionFailed:
+@dataclass(frozen=True)
+class Attempt:
+    """A login that was tried. `known_hosts` is None for the user's own file."""
+
+    host: str
+    port: int
+    user: str | None
+    known_hosts: str | None
+    seconds: float
+
+
+def explained(error: Exception, tried: Attempt) -> ConnectionFailed:
     """The error to raise for what asyncssh or the system raised."""
-    where = f"{host}:{port}"
+    where = f"{tried.host}:{tried.port}"
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return HostKeyRefused(f"{where}: {_host_key(error, host, port, Path(known_hosts or '~/.ssh/known_hosts'))}")
+        return HostKeyRefused(f"{where}: {_host_key(error, tried)}")
     if isinstance(error, asyncssh.PermissionDenied):
-        who = user or "the login of ssh_config"
-        return LoginRefused(f"{where}: the login of {who!r} was refused ({mask(error.reason)}): check the user, key or password")
-    if isinstance(error, (asyncio.TimeoutError, TimeoutError)) and not getattr(error, "strerror", None):
-        return ConnectionFailed(f"{where}: no answer within {seconds:g} s: is the host up, and is the address right?")
-    if isinstance(error, socket.gaierror):
-        return ConnectionFailed(f"{where}: the name is not known ({error.strerror}): set `hostname` in the inventory")
-    if isinstance(error, ConnectionRefusedError):
-        return ConnectionFailed(f"{where}: the port is closed: is sshd running, and is the port right?")
+        who = f"the login of {tried.user!r}" if tried.user else "the login"
+        return LoginRefused(f"{where}: {who} was refused ({mask(error.reason)}): check the user, key or password")
     if isinstance(error, asyncssh.KeyImportError):
         return LoginRefused(f"{where}: a private key cannot be read: {error}")
-    return ConnectionFailed(f"{where}: {mask(str(error)) or type(error).__name__}")
+    return ConnectionFailed(f"{where}: {_unreachable(error, tried.seconds)}")
 
 
-def _host_key(error: asyncssh.HostKeyNotVerifiable, host: str, port: int, file: Path) -> str:
-    path = file.expanduser()
+def _unreachable(error: Exception, seconds: float) -> str:
+    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+        return f"no answer within {seconds:g} s: is the host up, and is the address right?"
+    if isinstance(error, socket.gaierror):
+        return f"the name is not known ({error.strerror}): set `hostname` in the inventory"
+    if isinstance(error, ConnectionRefusedError):
+        return "the port is closed: is sshd running, and is the port right?"
+    return mask(str(error)) or type(error).__name__
+
+
+def _host_key(error: asyncssh.HostKeyNotVerifiable, tried: Attempt) -> str:
+    path, host, port = Path(tried.known_hosts or "~/.ssh/known_hosts").expanduser(), tried.host, tried.port
     names = host if port == 22 else f"[{host}]:{port}"  # noqa: PLR2004  the port that known_hosts leaves out
     lines = _lines_for(path, host, port)
     if lines:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from nornir_stack.connections.loop import loop, wait
-from nornir_stack.connections.refusals import explained
+from nornir_stack.connections.refusals import Attempt, explained
 from nornir_stack.errors import ConnectionFailed, ConnectionLost, UsageError
 from nornir_stack.secret import Secret
-from nornir_stack.shell import ShellConnection, Sudo
+from nornir_stack.session import Sudo
+from nornir_stack.shell import ShellConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ class SshPlugin:
 
     connection: ShellConnection
 
-    def open(
+    def open(  # noqa: PLR0917  the signature is Nornir's
         self,
         hostname: str | None,
         username: str | None,
@@ -78,8 +79,7 @@ def _connected(
         options = _options(hostname, username, password, port, extras)
         return wait(asyncio.wait_for(asyncssh.connect(hostname, options.port, options=options), seconds))
     except (OSError, asyncssh.Error, asyncio.TimeoutError, TimeoutError, ValueError) as error:
-        known = extras.get("known_hosts")
-        raise explained(error, hostname, port or 22, username, known, seconds) from None
+        raise explained(error, Attempt(hostname, port or 22, username, extras.get("known_hosts"), seconds)) from None
 
 
 def _options(
@@ -130,14 +130,14 @@ class SshWay:
             return SshPipe(wait(start(), CONNECT_SECONDS))
         except (asyncssh.Error, OSError, TimeoutError) as error:
             kind = ConnectionFailed if self.alive else ConnectionLost
-            raise kind(f"{self.name}: no further channel could be opened: {error or 'it did not answer'}") from None
+            raise kind(f"{self.name}: no further channel could be opened: {str(error) or 'it did not answer'}") from None
 
     def open_socket(self, target: str | tuple[str, int]) -> socket.socket:
         try:
             return wait(self._open_socket(target), CONNECT_SECONDS)
         except (asyncssh.Error, OSError, TimeoutError) as error:
             where = target if isinstance(target, str) else "{}:{}".format(*target)
-            raise ConnectionFailed(f"{self.name}: nothing answers at {where} there: {error or 'timed out'}") from None
+            raise ConnectionFailed(f"{self.name}: nothing answers at {where} there: {str(error) or 'timed out'}") from None
 
     async def _open_socket(self, target: str | tuple[str, int]) -> socket.socket:
         if isinstance(target, str):
