@@ -43,7 +43,9 @@ class Record:
 
 def new_run(chain: str) -> Record:
     """A new record; its name sorts by time and says which chain."""
-    name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{chain}-{secrets.token_hex(2)}".replace("/", "-")
+    now = time.time()
+    stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}"
+    name = f"{stamp}-{chain}-{secrets.token_hex(2)}".replace("/", "-")
     folder = state_folder() / "runs" / name
     folder.mkdir(parents=True, mode=0o700)
     return Record(name, folder)

@@ -85,14 +85,19 @@ class PartLine:
     waiting_since: float = 0.0
 
     @property
-    def counts(self) -> str:
-        return count_words([line.status for line in self.hosts.values() if line.status])
+    def statuses(self) -> dict[str, Status]:
+        return {name: line.status for name, line in self.hosts.items() if line.status}
 
 
-def count_words(statuses: list[Status]) -> str:
-    """`2 changed, 1 ok`."""
+def word_of(status: Status, *, dry_run: bool) -> str:
+    """A status as people read it: in a dry run nothing changed, it would."""
+    return "would change" if dry_run and status is Status.CHANGED else str(status)
+
+
+def count_words(statuses: list[Status], *, dry_run: bool) -> str:
+    """`1 ok, 2 changed`."""
     counted = Counter(statuses)
-    return ", ".join(f"{counted[status]} {status}" for status in Status if counted[status])
+    return ", ".join(f"{counted[status]} {word_of(status, dry_run=dry_run)}" for status in Status if counted[status])
 
 
 @dataclass
@@ -157,8 +162,8 @@ class Board:
         part = self.parts.pop(event.path, None) or PartLine(event.path, "stage", event.at, {})
         if status is Status.NOT_REACHED and not part.hosts:
             return []  # it never began: the report has it
-        statuses = {name: Status(found) for name, found in event.data.get("hosts", {}).items()}
-        counts = count_words(list(statuses.values())) or part.counts
+        statuses = {name: Status(found) for name, found in event.data["hosts"].items()} or part.statuses
+        counts = count_words(list(statuses.values()), dry_run=self.dry_run)
         head = Text.assemble((f"{mark_of(status, encoding)} ", style_of(status)), (event.path, "bold"))
         head.append(f"  {counts or status}  {elapsed(event.at - part.since)}", style_of(status) if status.bad else "")
         bad = [(name, line) for name, line in part.hosts.items() if line.status and line.status.bad]
@@ -180,7 +185,7 @@ def render(board: Board, now: float, width: int, rows: int) -> RenderableType:
         if part.kind == "plan":
             blocks.append(Text(f"    looks at {', '.join(part.hosts)}", style="dim"))
         else:
-            blocks.append(_hosts(part, now, rows))
+            blocks.append(_hosts(part, now, width, rows))
         if part.waiting:
             blocks.append(Text(f"    waits {elapsed(now - part.waiting_since)} for:", style="cyan"))
             blocks += [Text(f"      {problem}", style="cyan") for problem in part.waiting]
@@ -199,8 +204,9 @@ def _between(left: str, right: str, width: int) -> RenderableType:
     return table
 
 
-def _hosts(part: PartLine, now: float, rows: int) -> RenderableType:
+def _hosts(part: PartLine, now: float, width: int, rows: int) -> RenderableType:
     table = Table.grid(padding=(0, 1), expand=True)
+    table.width = width
     table.add_column(no_wrap=True)
     table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
@@ -243,7 +249,8 @@ class LiveProgress:
 
     def _render(self) -> RenderableType:
         with self._lock:
-            return render(self._board, time.time(), self._console.width, max(3, self._console.height - 8))
+            # narrower than the screen: where the terminal echoes ^C, no line may break
+            return render(self._board, time.time(), self._console.width - 4, max(3, self._console.height - 8))
 
 
 class PlainProgress:

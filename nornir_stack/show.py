@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import io
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nornir_stack.progress import count_words, elapsed, mark_of, style_of
+from nornir_stack.progress import count_words, elapsed, mark_of, style_of, word_of
 from nornir_stack.results import Status, masked
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from nornir_stack.results import HostReport, Report, StageReport, TaskReport
 
+_UNWRAPPED = 4000  # columns
 _WIDEST_VALUE = 200
 _DIFF_STYLES = (("+++", "bold"), ("---", "bold"), ("@@", "cyan"), ("+", "green"), ("-", "red"))
 
@@ -32,14 +32,16 @@ def print_report(report: Report, console: Console | None = None, *, diffs: bool 
 
     `diffs`: with the diffs of a real run too; a dry run always has them.
     """
-    console = console or _Patient(highlight=False)
-    console.print(rendered(report, console.encoding, diffs=diffs), soft_wrap=False)
-
-
-class _Patient(Console):
-    def on_broken_pipe(self) -> None:
-        """Whoever read has seen enough (`| head`): say no more, and let the caller end with its own exit code."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    console = console or Console(highlight=False)
+    wanted = rendered(report, console.encoding, diffs=diffs)
+    if console.is_terminal:
+        console.print(wanted)
+        return
+    # in files, mails and pipes lines are as long as what they say
+    wide = Console(file=io.StringIO(), width=_UNWRAPPED, no_color=True, force_terminal=False, highlight=False)
+    with wide.capture() as captured:
+        wide.print(wanted)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def rendered(report: Report, encoding: str = "utf-8", *, diffs: bool = False) -> RenderableType:
@@ -78,14 +80,14 @@ def closing(report: Report) -> Text:
     """`galera.form: 12 changed on 3 hosts in 41.2 s`; with 0 changed plainly said."""
     count = len(report.changed)
     hosts = len({host.host for stage in report.stages for host in stage.hosts if host.changed})
-    verb = "would change" if report.dry_run else "changed"
+    verb = ("change pending" if count == 1 else "changes pending") if report.dry_run else "changed"
     where = f" on {hosts} {'host' if hosts == 1 else 'hosts'}" if count else ""
     bad = [status for status in report.hosts.values() if status.bad]
     words = Text.assemble((report.chain, "bold"), ": ")
     if report.interrupted:
         words.append("interrupted, ", "bold red")
     elif not report.ok:
-        words.append(f"failed ({count_words(bad)}), " if bad else "failed, ", "bold red")
+        words.append(f"failed ({count_words(bad, dry_run=report.dry_run)}), " if bad else "failed, ", "bold red")
     unknown = sum(1 for status in report.hosts.values() if status is Status.UNKNOWN)
     words.append(f"{count} {verb}{where}", "bold yellow" if count else "bold green" if report.ok else "")
     if unknown:
@@ -105,8 +107,9 @@ def _stages(report: Report, encoding: str) -> Table:
     table.add_column("time", justify="right", no_wrap=True)
     for stage in report.stages:
         effects = effect_count(stage)
-        status = Text(f"{mark_of(stage.status, encoding)} {stage.status}", style=style_of(stage.status))
-        counts = count_words([host.status for host in stage.hosts]) or "none"
+        word = word_of(stage.status, dry_run=report.dry_run)
+        status = Text(f"{mark_of(stage.status, encoding)} {word}", style=style_of(stage.status))
+        counts = count_words([host.status for host in stage.hosts], dry_run=report.dry_run) or "none"
         spent = elapsed(stage.duration) if stage.duration else ""
         table.add_row(stage.name, status, counts, str(effects) if effects else "", spent)
     return table
@@ -215,16 +218,15 @@ def coloured_diff(diff: str) -> Text:
 
 
 def last_values(report: Report) -> dict[str, Any]:
-    """Host to what its last task answered, as plain data, in the last stage whose tasks answered anything."""
-    for stage in reversed(report.stages):
-        found = {
-            host.host: masked(to_jsonable_python(host.tasks[-1].value, fallback=str, inf_nan_mode="constants"))
-            for host in stage.hosts
-            if host.tasks and host.tasks[-1].value is not None
-        }
-        if found:
-            return found
-    return {}
+    """Host to what its last task answered, as plain data, in the last stage: nothing of a dry run or one that failed early."""
+    if report.dry_run or not (report.ok or len(report.stages) == 1):
+        return {}
+    return {
+        host.host: masked(to_jsonable_python(host.tasks[-1].value, fallback=str, inf_nan_mode="constants"))
+        for stage in report.stages[-1:]
+        for host in stage.hosts
+        if host.tasks and host.tasks[-1].value is not None
+    }
 
 
 def flat(value: Any) -> dict[str, str]:
@@ -246,8 +248,8 @@ def _short(value: Any) -> str:
 
 
 def value_rows(report: Report) -> list[tuple[str, str, str]]:
-    """Field, value, and who has it: what all hosts agree on is said once. Nothing for a dry run."""
-    values = {} if report.dry_run else {host: flat(value) for host, value in last_values(report).items()}
+    """Field, value, and who has it: what all hosts agree on is said once."""
+    values = {host: flat(value) for host, value in last_values(report).items()}
     rows = []
     for field in dict.fromkeys(field for fields in values.values() for field in fields):
         having: dict[str, list[str]] = {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from nornir_stack.progress import count_words, elapsed, mark_of
+from nornir_stack.progress import count_words, elapsed, mark_of, word_of
 from nornir_stack.show import began, closing, effect_count, sections, value_rows
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def fragment(report: Report) -> str:
         began=began(report),
         closing=closing(report).plain.partition(": ")[2],
         verdict="failed" if not report.ok else "changed" if report.changed else "ok",
-        stages=[_stage(stage) for stage in report.stages],
+        stages=[_stage(stage, dry_run=report.dry_run) for stage in report.stages],
         sections=[(title, [line.plain for line in lines]) for title, lines in sections(report) if lines],
         effects=_effects(report),
         values=value_rows(report),
@@ -105,13 +105,13 @@ def _environment() -> Environment:
     return Environment(autoescape=True, undefined=StrictUndefined)
 
 
-def _stage(stage: StageReport) -> dict[str, Any]:
+def _stage(stage: StageReport, *, dry_run: bool) -> dict[str, Any]:
     return {
         "name": stage.name,
         "kind": str(stage.status).replace(" ", "-"),
         "mark": mark_of(stage.status, "utf-8"),
-        "status": str(stage.status),
-        "hosts": count_words([host.status for host in stage.hosts]) or "none",
+        "status": word_of(stage.status, dry_run=dry_run),
+        "hosts": count_words([host.status for host in stage.hosts], dry_run=dry_run) or "none",
         "effects": effect_count(stage),
         "time": elapsed(stage.duration) if stage.duration else "",
     }

@@ -8,10 +8,9 @@ import os
 import signal
 import sys
 import traceback
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from nornir_stack.cli.output import complain, silence
+from nornir_stack.cli.output import complain, say, silence
 from nornir_stack.cli.parser import build
 from nornir_stack.errors import Interrupted, InventoryError, Locked, StackError, UsageError
 
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if extra:
         parser.error(f"unknown option {extra[0]}" + _hint(args, extra[0]))
     if args.version:
-        print(f"nornir-stack {version('nornir-stack')}")  # noqa: T201  that is what was asked for
+        say(f"nornir-stack {version()}")
         return 0
     if args.command is None:
         parser.print_help()
@@ -58,33 +57,43 @@ def guarded(args: Namespace) -> int:
     except BrokenPipeError:
         silence()
         return 0
-    except InventoryError as error:
-        complain("the inventory does not hold together:\n" + str(error))
-        return 2
-    except StackError as error:
-        complain(str(error))
-        return 4 if isinstance(error, Locked) else 2 if isinstance(error, UsageError) else 1
-    except Interrupted as interrupted:
-        return interrupted.report.exit_code
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return _INTERRUPTED
-    except Exception as error:  # noqa: BLE001  the last door before the terminal
-        complain_of_bug(error)
-        return 1
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last door before the terminal
+        return told(error)
     finally:
         signal.signal(signal.SIGTERM, before)
     return code
 
 
-def complain_of_bug(error: Exception) -> None:
+def told(error: BaseException) -> int:
+    """Say what went wrong, and to whom that is of use; the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        if not isinstance(error, Interrupted):  # else its report was printed
+            complain("interrupted")
+        return _INTERRUPTED
+    if isinstance(error, InventoryError):
+        complain(f"the inventory does not hold together:\n{error}")
+    elif isinstance(error, StackError):
+        complain(str(error))
+    else:
+        complain_of_bug(error)
+    return 4 if isinstance(error, Locked) else 2 if isinstance(error, UsageError) else 1
+
+
+def complain_of_bug(error: BaseException) -> None:
     """A fault of ours: where it happened, and whom to tell."""
     where = "".join(traceback.format_tb(error.__traceback__)[_FRAMES:])
     complain(
         f"{type(error).__name__}: {error}\n{where}"
-        f"This is a fault in nornir-stack {version('nornir-stack')} or in the chain that was run, not in your nodes.\n"
+        f"This is a fault in nornir-stack {version()} or in the chain that was run, not in your nodes.\n"
         "Please report it to whoever maintains them, with the lines above and what `nornir-stack report` shows."
     )
+
+
+def version() -> str:
+    """The version that is installed."""
+    import importlib.metadata  # noqa: PLC0415  slow
+
+    return importlib.metadata.version("nornir-stack")
 
 
 def _hint(args: Namespace, option: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nornir_stack import catalogue
 from nornir_stack.cli.fleet import opened
-from nornir_stack.cli.output import write_file
+from nornir_stack.cli.output import say, silence, write_file
 from nornir_stack.errors import Interrupted, UsageError
 from nornir_stack.parameters import arguments, parameters
 
@@ -27,7 +27,7 @@ def command(args: Namespace) -> int:
         return _general_help(args)
     entry = catalogue.find(args.name)
     if args.wants_help:
-        print(help_of(entry))  # noqa: T201  that is what was asked for
+        say(help_of(entry))
         return 0
     # before the inventory is read: a wrong parameter is told at once
     given = arguments(entry.load(), args.words, name=entry.name)
@@ -94,4 +94,8 @@ def _tell(report: Report, args: Namespace) -> None:
         return
     if args.json:
         write_file(args.json, report.to_json() + "\n")
-    print_report(report, diffs=args.verbose)
+    try:
+        print_report(report, diffs=args.verbose)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence()  # the exit code is still the run's
