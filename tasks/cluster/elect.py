@@ -55,7 +55,10 @@ def blocked(seen: Seen[Member], lost: Sequence[str]) -> Refuse | Wait | None:
         return Refuse("No member was seen: nothing can be decided.")
     busy = [host for host, member in seen.items() if member.starting or (member.wsrep and member.wsrep.state == DONOR)]
     if busy:
-        return Wait(tuple(busy), f"{'; '.join(state_of(host, seen[host]) for host in busy)}: nobody else is touched until this has ended.")
+        return Wait(
+            tuple(busy),
+            f"{'; '.join(state_of(host, seen[host]) for host in busy)}: nobody else is touched until this has ended.",
+        )
     return None
 
 
@@ -114,9 +117,7 @@ def election(seen: Seen[Member], hosts: Sequence[str], keep: str | None = None) 
         return Refuse(f"{' '.join(foreign.values())} Save it, or say whose history to keep (keep={leader}).")
     plan = lead(seen, hosts, leader, seen[leader].position)
     why = f"{leader} leads: {seen[leader].position} is the most advanced of {words(hosts)}."
-    return replace(
-        plan, discard=tuple(foreign), reasons=(why, *plan.reasons), losses=(*foreign.values(), *plan.losses)
-    )
+    return replace(plan, discard=tuple(foreign), reasons=(why, *plan.reasons), losses=(*foreign.values(), *plan.losses))
 
 
 def _rank(seen: Seen[Member], hosts: Sequence[str], host: str) -> tuple[int, bool, bool, int]:
@@ -134,18 +135,22 @@ def _ahead_but_suspect(seen: Seen[Member], hosts: Sequence[str], leader: str) ->
     }
 
 
-def _not_yet(
-    seen: Seen[Member], hosts: Sequence[str], undecided: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _not_yet(seen: Seen[Member], hosts: Sequence[str], undecided: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Reasons and branches of a decision that waits for `--wsrep-recover`."""
     reasons = tuple(f"{host} did not stop cleanly: only --wsrep-recover knows its position." for host in undecided)
     known = [host for host in hosts if seen[host].position.known and host not in undecided]
     best = max(known, key=lambda host: _rank(seen, hosts, host), default=None)
     if best is None:
-        return reasons, (f"Who of {words(undecided)} recovers the highest seqno leads; if their UUIDs differ, nothing is done.",)
+        return reasons, (
+            f"Who of {words(undecided)} recovers the highest seqno leads; if their UUIDs differ, nothing is done.",
+        )
     here = seen[best].position
     branches = [f"If {host} recovers beyond {here.seqno} of {here.uuid}, the highest leads." for host in undecided]
-    return reasons, (*branches, f"If none does, {best} leads.", f"If one recovers another UUID than {here.uuid}, nothing is done.")
+    return reasons, (
+        *branches,
+        f"If none does, {best} leads.",
+        f"If one recovers another UUID than {here.uuid}, nothing is done.",
+    )
 
 
 def fresh(seen: Seen[Member], hosts: Sequence[str]) -> Decision:
@@ -156,7 +161,9 @@ def fresh(seen: Seen[Member], hosts: Sequence[str]) -> Decision:
     begun = [host for host in hosts if (saved := seen[host].grastate) and not saved.position.blank]
     leader = (begun or list(hosts))[0]
     plan = replace(lead(seen, hosts, leader, seen[leader].position), mandate=Mandate(leader, seen[leader].position, fresh=True))
-    return replace(plan, reasons=(f"{words(hosts)} hold neither history nor databases: a new cluster, led by {leader}.", *plan.reasons))
+    return replace(
+        plan, reasons=(f"{words(hosts)} hold neither history nor databases: a new cluster, led by {leader}.", *plan.reasons)
+    )
 
 
 def lead(seen: Seen[Member], hosts: Sequence[str], leader: str, position: Position) -> Form:
@@ -164,7 +171,11 @@ def lead(seen: Seen[Member], hosts: Sequence[str], leader: str, position: Positi
     others = [host for host in hosts if host != leader]
     absent = [host for host in seen.hosts if host not in hosts]
     member = seen[leader]
-    losses = [f"{words(absent)} is left out: what only it has committed is lost, and it must not come back by itself."] if absent else []
+    losses = (
+        [f"Left out: {words(absent)}. What only they have is lost, and they must not come back by themselves."]
+        if absent
+        else []
+    )
     if member.prepared:
         losses.append(f"{leader} has {member.prepared} prepared XA transactions: they are rolled back.")
     if member.recovered and member.flush_log_at_commit not in {None, 1}:

@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nornir_stack.tasks.cluster.classify import classify, diverged, histories
+from nornir_stack.tasks.cluster.classify import against, classify, diverged, histories
 from nornir_stack.tasks.cluster.decision import Decision, Form, Mandate, Promote, RecoverPositions, Refuse, Stop
-from nornir_stack.tasks.cluster.elect import blocked, broken_views, election, fresh, grow, lead, nearest_first, present
+from nornir_stack.tasks.cluster.elect import blocked, broken_views, election, grow, lead, nearest_first, present
 from nornir_stack.tasks.cluster.member import NOWHERE
 from nornir_stack.tasks.cluster.views import components, words
 
@@ -28,19 +28,12 @@ def recovery(seen: Seen[Member], *, missing_ok: Sequence[str] = (), keep: str | 
     `missing_ok` (missing=): members that are lost. `keep`: the member whose history is kept where histories differ.
     """
     groups = components(seen)
-    if keep is not None and (keep not in seen or keep in missing_ok):
-        return Refuse(f"{keep} is to be kept, but it was not seen or is named as lost. Name a member that answers.")
-    side = next((group for group in groups if keep in group), None)
-    if len(groups) > 1 and side is None:
-        return Refuse(classify(seen).problems[0])
-    decided = blocked(seen, missing_ok)
+    decided = _misfit(seen, groups, missing_ok, keep) or blocked(seen, missing_ok)
     if decided:
         return decided
     hosts = present(seen, missing_ok)
-    if keep is not None and groups and side is None:
-        return Refuse(f"{words(groups[0])} live as Primary: {keep} cannot be kept against them. Stop them first, if it must lead.")
-    if len(groups) > 1 and side:
-        return _one_side(seen, side, hosts)
+    if len(groups) > 1 and keep:
+        return _one_side(seen, next(group for group in groups if keep in group), hosts)
     if groups:
         return grow(seen, groups[0], hosts, keep)
     if any(seen[host].outside for host in hosts):
@@ -48,53 +41,81 @@ def recovery(seen: Seen[Member], *, missing_ok: Sequence[str] = (), keep: str | 
     return _all_down(seen, hosts, keep)
 
 
+def _misfit(seen: Seen[Member], groups: Sequence[Sequence[str]], lost: Sequence[str], keep: str | None) -> Refuse | None:
+    """Why the operator's words do not fit what was seen, or do not suffice."""
+    if keep is not None and (keep not in seen or keep in lost):
+        return Refuse(f"{keep} is to be kept, but it was not seen or is named as lost. Name a member that answers.")
+    if not groups or any(keep in group for group in groups):
+        return None
+    if len(groups) > 1:
+        return Refuse(classify(seen).problems[0])
+    if keep is not None:
+        return Refuse(
+            f"{words(groups[0])} live as Primary: {keep} cannot be kept against them. Stop them first, if it must lead."
+        )
+    return None
+
+
 def _one_side(seen: Seen[Member], side: Sequence[str], hosts: Sequence[str]) -> Decision:
     """A split brain, and the operator chose: the other sides are stopped, saved, and take a full copy."""
-    losers = [host for host in hosts if seen[host].primary and host not in side]
     others = [host for host in hosts if host not in side]
+    foreign = against(seen, side, [host for host in seen if host not in hosts])
+    losses = {
+        host: f"What {host} committed since the split ({seen[host].position}) is lost: back it up first."
+        for host in others
+        if seen[host].primary
+    }
     return Form(
         clear_residue=tuple(host for host in hosts if seen[host].residue),
         stop_first=tuple(host for host in others if seen[host].running),
-        discard=tuple(losers),
+        discard=tuple(host for host in others if host in foreign or host in losses),
         set_aside=broken_views(seen, others),
         joiners=nearest_first(seen, others),
         restart_normally=tuple(host for host in side if seen[host].new_cluster),
         reasons=(f"The operator keeps the side of {words(side)}.",),
-        losses=tuple(f"What {host} committed since the split ({seen[host].position}) is lost: back it up first." for host in losers),
+        losses=tuple((foreign | losses).values()),
     )
 
 
 def _without_primary(seen: Seen[Member], hosts: Sequence[str], keep: str | None) -> Decision:
     """Members run, but nobody is Primary: every member was seen, so nobody else can be."""
-    outside = [host for host in hosts if seen[host].outside]
-    alone = [host for host in hosts if seen[host].standalone]
-    if alone:
-        return Refuse(f"{words(alone)} runs without Galera beside members that are not Primary. Stop it, then look again.")
+    outside = tuple(host for host in hosts if seen[host].outside)
     groups = histories(seen, hosts)
     if len(groups) > 1:
-        return Stop(tuple(outside), (f"{keep} is kept.",)) if keep else Refuse(diverged(seen, groups))
+        return (
+            Stop(outside, (f"The operator keeps {keep}: those who run are stopped first.",))
+            if keep
+            else Refuse(diverged(seen, groups))
+        )
     undecided = tuple(host for host in hosts if seen[host].needs_recover)
+    best = max(outside, key=lambda host: seen[host].position.seqno)
     if undecided:
         reason = f"{words(undecided)} did not stop cleanly and may be ahead of those who run."
-        best = max(outside, key=lambda host: seen[host].position.seqno)
-        branch = f"If one recovers beyond {seen[best].position.seqno}, it leads after a stop of the others; else {best} is made Primary."
+        beyond = f"beyond {seen[best].position.seqno}"
+        branch = f"If one recovers {beyond}, those who run are stopped and it leads; else {best} leads."
         return RecoverPositions(undecided, (reason,), (branch,))
     best = max(hosts, key=lambda host: (seen[host].position.seqno, seen[host].outside))
-    member = seen[best]
+    why = _why_stop(best, seen[best])
+    if why:
+        return Stop(outside, (f"{why} {words(outside)} serve nobody and are stopped.",))
+    reason = f"{best} is the most advanced ({seen[best].position}) and nobody is Primary."
+    return Promote(Mandate(best, seen[best].position), (reason,), _left_out(seen, hosts))
+
+
+def _why_stop(best: str, member: Member) -> str | None:
+    """Why the most advanced member cannot be made Primary as it is; None if it can."""
     if not member.position.known:
-        return Stop(tuple(outside), (f"{words(outside)} run without knowing their position: it is read after a stop.",))
+        return "Nobody knows its position: it can be read after a stop."
     if not member.outside:
-        return Stop(tuple(outside), (f"{best}, which is down, is the most advanced ({member.position}): the others are stopped.",))
+        return f"{best}, which is down, is the most advanced ({member.position})."
     if not _dynamic(member.version):
-        return Stop(tuple(outside), (f"{best} ({member.version}) cannot be made Primary while it runs (MDEV-32800).",))
-    return Promote(
-        Mandate(best, member.position), (f"{best} is the most advanced ({member.position}) and nobody is Primary.",), _left_out(seen, hosts)
-    )
+        return f"{best} ({member.version or 'version not known'}) cannot be made Primary while it runs (MDEV-32800)."
+    return None
 
 
 def _left_out(seen: Seen[Member], hosts: Sequence[str]) -> tuple[str, ...]:
     absent = [host for host in seen.hosts if host not in hosts]
-    return (f"{words(absent)} is left out: if it lives, there will be two clusters.",) if absent else ()
+    return (f"Left out: {words(absent)}. If they live, there will be two clusters.",) if absent else ()
 
 
 def _dynamic(version: str | None) -> bool:
@@ -107,18 +128,28 @@ def _all_down(seen: Seen[Member], hosts: Sequence[str], keep: str | None) -> Dec
     if keep is None:
         return election(seen, hosts)
     member = seen[keep]
-    if member.suspect and member.recovered is None:
-        why = f"Galera marked the data of {keep} as unsafe; the operator keeps it, so its position is looked up."
-        return RecoverPositions((keep,), (why,), (f"If {keep} has a position, it leads; else nothing is done.",))
-    chosen = member.recovered if member.suspect and member.recovered else member.position
-    if not member.suspect and (chosen != NOWHERE or member.needs_recover):
+    if member.needs_recover or not member.position.blank:
         return election(seen, hosts, keep)
-    if not member.data or (chosen.blank and not member.schemas):
-        return fresh(seen, hosts) if not histories(seen, hosts) else Refuse(f"{keep} has nothing to keep. Name another member.")
+    return _keep_unmarked(seen, hosts, keep)
+
+
+def _keep_unmarked(seen: Seen[Member], hosts: Sequence[str], keep: str) -> Decision:
+    """The operator keeps a member without a saved history: one that Galera marked as unsafe, or one that never had any."""
+    member = seen[keep]
     undecided = tuple(host for host in hosts if seen[host].needs_recover)
+    if member.suspect and member.recovered is None:
+        undecided = (keep, *undecided)
     if undecided:
-        return RecoverPositions(undecided, (f"{words(undecided)} did not stop cleanly.",), (f"{keep} leads in any case.",))
+        reasons = (f"The position of {words(undecided)} has to be known first.",)
+        return RecoverPositions(
+            undecided, reasons, (f"If {keep} has a history, or nobody has one, {keep} leads; else nothing is done.",)
+        )
+    chosen = member.recovered if member.suspect and member.recovered else NOWHERE
+    if chosen.blank and (histories(seen, hosts) or not member.schemas):
+        return Refuse(f"{keep} has no history to keep. Name another member, or none.")
     plan = lead(seen, hosts, keep, chosen)
-    given_up = [host for host in hosts if host != keep and (seen[host].data or not seen[host].position.blank)]
-    losses = tuple(f"{host} ({seen[host].position}) takes a full copy of {keep}: what only it has is lost." for host in given_up)
-    return replace(plan, discard=tuple(given_up), reasons=(f"The operator keeps {keep} ({chosen}).",), losses=losses + plan.losses)
+    given_up = tuple(host for host in hosts if host != keep and seen[host].data)
+    losses = tuple(
+        f"{host} ({seen[host].position}) takes a full copy of {keep}: what only it has is lost." for host in given_up
+    )
+    return replace(plan, discard=given_up, reasons=(f"The operator keeps {keep} ({chosen}).",), losses=losses + plan.losses)

@@ -31,6 +31,10 @@ def unknown(seen: Seen[Member], lost: Sequence[str] = ()) -> list[str]:
             said.append(f"{host} was named as lost, but it runs. Stop it, or do not name it.")
         elif member.silent:
             said.append(f"The server on {host} answers no SQL: it may be Primary. Look at it (log, login), or stop it.")
+        elif member.standalone and (member.schemas or not member.position.blank):
+            said.append(
+                f"{host} runs without Galera on data of its own: what it writes, nobody else knows. Stop it, or set wsrep_on."
+            )
         elif not member.mounted and not member.running:
             said.append(f"The data disk of {host} is not mounted, so its data is not known. Mount it.")
         elif not member.installed and not member.running:
