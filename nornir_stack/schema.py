@@ -50,7 +50,7 @@ class Complaint(NamedTuple):
         return Complaint((*above, *self.path), self.text)
 
 
-def read(cls: type[S], data: Mapping[str, Any]) -> tuple[S | None, list[Complaint]]:
+def read(cls: type[S], data: Any) -> tuple[S | None, list[Complaint]]:
     """`data` as a `cls` (a dataclass, nested ones too), or None and every complaint. Unknown keys are refused.
 
     A ValueError from a `__post_init__` becomes a complaint. Values of secrets never stand in one.
@@ -70,7 +70,7 @@ def _model(cls: Any) -> type[BaseModel]:
     return create_model("Settings", __config__=strict, it=(cls, ...))
 
 
-def _complaints(cls: type, data: Mapping[str, Any], error: ValidationError) -> list[Complaint]:
+def _complaints(cls: type, data: Any, error: ValidationError) -> list[Complaint]:
     found: dict[Path, list[str]] = {}
     for one in error.errors(include_url=False):
         kind, loc = one["type"], one["loc"][1:]

@@ -49,7 +49,7 @@ def _address(value: Any) -> Any:
 
 def form(pattern: str, what: str) -> AfterValidator:
     """For `Annotated[str, form(...)]`: text that matches the pattern as a whole; `what` tells people how it looks."""
-    compiled = re.compile(pattern)
+    compiled = re.compile(pattern, re.ASCII)
 
     def check(value: str) -> str:
         if not compiled.fullmatch(value):
@@ -64,7 +64,7 @@ Address = Annotated[Union[IPv4Address, IPv6Address], BeforeValidator(_address)] 
 Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[int, Strict(), Field(ge=0)]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
-Text = Annotated[str, StringConstraints(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1), form(r"[^\x00-\x1f]*", "one line of text")]
 AbsolutePath = Annotated[str, form(r"/.*", "an absolute path")]
 
 
@@ -103,8 +103,8 @@ def settings_of(host: Host, cls: type[S]) -> S:
     return value
 
 
-def raw_settings(host: Host, cls: type[Settings]) -> dict[str, Any]:
-    """The merged data of `host` under `cls.key`, not checked."""
+def raw_settings(host: Host, cls: type[Settings]) -> Any:
+    """The merged data of `host` under `cls.key`, not checked: a mapping, if they are in order."""
     merged: Any = {}
     known = getattr(cls, "from_host", None)
     if known is not None:
@@ -112,7 +112,7 @@ def raw_settings(host: Host, cls: type[Settings]) -> dict[str, Any]:
     for layer in reversed(list(layers(host))):
         if cls.key in layer:
             merged = merge(merged, layer[cls.key])
-    return merged if isinstance(merged, dict) else {cls.key: merged}
+    return merged
 
 
 def layers(host: Host) -> Iterator[Mapping[str, Any]]:

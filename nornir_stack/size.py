@@ -10,7 +10,7 @@ from pydantic_core import core_schema
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
 
-_FORM = re.compile(r"(?P<number>\d+)(?P<unit>[KMGT]?)", re.IGNORECASE)
+_FORM = re.compile(r"(?P<number>[0-9]+)(?P<unit>[KMGTkmgt]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 

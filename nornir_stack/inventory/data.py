@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from nornir_stack import schema
 from nornir_stack.inventory.findings import Findings
@@ -17,7 +17,8 @@ FREE = "vars"
 class Common:
     """What hosts, groups and defaults may all have."""
 
-    maintenance: Text | None = None
+    maintenance: Text | None = None  # why: such a host is never touched
+    connection: Literal["ssh", "local"] | None = None  # how its shell is reached; local is this machine
     vars: dict[str, Any] | None = None
 
 

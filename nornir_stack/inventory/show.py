@@ -11,7 +11,7 @@ from nornir_stack.secret import MASK, Secret
 from nornir_stack.settings import settings_of
 
 if TYPE_CHECKING:
-    from nornir.core.inventory import Host
+    from nornir.core.inventory import Defaults, Host
 
     from nornir_stack.inventory.fleet import Fleet
 
@@ -23,7 +23,7 @@ class HostRow:
     host: str
     roles: tuple[str, ...]
     address: str
-    login: str
+    connection: str
     maintenance: str
     settings: Mapping[str, Mapping[str, Any]]
 
@@ -39,15 +39,28 @@ def _row(host: Host, fleet: Fleet) -> HostRow:
         host=host.name,
         roles=tuple(group.name for group in host.extended_groups()),
         address=host.hostname or "",
-        login=_login(host),
+        connection=_connection(host),
         maintenance=str(host.get("maintenance") or ""),
         settings={cls.key: _plain(settings_of(host, cls)) for _, cls in classes_of(host, fleet.roles)},
     )
 
 
-def _login(host: Host) -> str:
-    user, port = f"{host.username}@" if host.username else "", f":{host.port}" if host.port else ""
-    return f"{user}{host.hostname or host.name}{port}"
+def _connection(host: Host) -> str:
+    kind = str(host.get("connection") or "ssh")
+    if kind == "local":
+        return kind
+    user, port = _login(host, kind, "username"), _login(host, kind, "port")
+    return f"{kind} {f'{user}@' if user else ''}{_login(host, kind, 'hostname')}{f':{port}' if port else ''}"
+
+
+def _login(host: Host, kind: str, name: str) -> Any:
+    """Nornir's own look-up would write what it found into the host."""
+    elements: list[Host | Defaults] = [host, *host.extended_groups(), host.defaults]
+    for element in elements:
+        option = element.connection_options.get(kind)
+        if option is not None and getattr(option, name) is not None:
+            return getattr(option, name)
+    return getattr(host, name)
 
 
 def _plain(value: Any) -> Any:
