@@ -25,7 +25,7 @@ def command(args: Namespace) -> int:
     if args.verb == "check":
         say(_all_well(fleet, rows))
     elif args.host:
-        say(_one(args.host, rows))
+        say(_one(args.host, rows).rstrip())
     else:
         say(_table(rows))
     return 0
@@ -42,14 +42,14 @@ def _table(rows: list[HostRow]) -> str:
     from rich.text import Text  # noqa: PLC0415  slow
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold dim")
-    for title in ("host", "roles", "login", "maintenance"):
+    for title in ("host", "roles", "connection", "maintenance"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, (row.host, ", ".join(row.roles), row.login, row.maintenance)))
+        table.add_row(*map(Text, (row.host, ", ".join(row.roles), row.connection, row.maintenance)))
     console = Console(highlight=False)
     with console.capture() as captured:
         console.print(table)
-    return captured.get().rstrip()
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
 def _one(name: str, rows: list[HostRow]) -> str:
@@ -59,11 +59,11 @@ def _one(name: str, rows: list[HostRow]) -> str:
     if name not in known:
         raise UsageError(f"there is no host {name!r} in the inventory{nearest(name, known)}")
     row = known[name]
-    about: dict[str, Any] = {"roles": list(row.roles), "login": row.login}
+    about: dict[str, Any] = {"roles": list(row.roles), "connection": row.connection}
     if row.maintenance:
         about["maintenance"] = row.maintenance
     stream = io.StringIO()
     yaml = YAML()
     yaml.width = 4096
     yaml.dump({name: {**about, **row.settings}}, stream)
-    return stream.getvalue().rstrip()
+    return stream.getvalue()

@@ -19,7 +19,8 @@ LAB_VERBS = {
     "stop": "shut a node down in order",
     "start": "boot a node that was killed or stopped",
     "cut": "cut a node off the network",
-    "heal": "join it to the network again",
+    "heal": "give every node its network back",
+    "reset": "boot a node afresh, without the files that it wrote",
 }
 
 
@@ -191,7 +192,9 @@ examples:
     for name, text in LAB_VERBS.items():
         verb = _command(verbs, name, text)
         _add_inventory(verb)
-        if name not in {"up", "down", "status"}:
+        if name == "down":
+            verb.add_argument("--cache", action="store_true", help="remove the cached trees too, which take minutes to build")
+        if name not in {"up", "down", "status", "heal"}:
             verb.add_argument("host", metavar="HOST")
         if name == "ssh":
             verb.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this instead of a shell")

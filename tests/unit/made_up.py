@@ -27,10 +27,10 @@ DIFF = "--- /etc/a.conf\n+++ /etc/a.conf\n@@ -1 +1 @@\n-a = 1\n+a = 2\n"
 def touch(task: Task, *, bad: str = "", until: str = "", size: int = 1) -> Result[dict[str, object]]:
     """Write /etc/a.conf.
 
-    `bad` refuses; with `until` it takes as long as that file is not there.
+    `bad` refuses. With `until` it waits for that file; one by its name and the host's says that it began.
     """
     gate = Gate(task)
-    gate.effect("write /etc/a.conf", lambda: _wait_for(until), diff=DIFF)
+    gate.effect("write /etc/a.conf", lambda: _wait_for(until, task.host.name), diff=DIFF)
     if task.host.name == bad:
         raise Refused(f"{bad} holds the data of another cluster: name it as lost")
     return Result(task.host, {"size": size, "state": "Synced"}, changed=True)
@@ -79,7 +79,9 @@ def no_chain() -> str:
     return "no chain"
 
 
-def _wait_for(path: str) -> None:
+def _wait_for(path: str, host: str) -> None:
+    if path:
+        Path(f"{path}.{host}").touch()
     end = time.monotonic() + 20
     while path and not Path(path).exists() and time.monotonic() < end:
         time.sleep(0.01)
