@@ -12,6 +12,8 @@ from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
 from nornir_stack.tasks.system import disk_facts, fstab
 from nornir_stack.tasks.system.disk_plan import LONGEST_LABEL, Step, Wanted, decide, entry_of
+from nornir_stack.tasks.system.facts import family
+from nornir_stack.tasks.system.packages import packages
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.system.disk_facts import Place
     from nornir_stack.tasks.system.disk_plan import Filesystem
 
-PACKAGES = {"sfdisk": "fdisk (Debian) or util-linux (Red Hat)", "mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs"}
+PACKAGES = {
+    "sfdisk": {"debian": "fdisk", "redhat": "util-linux"},
+    "mkfs.ext4": {"debian": "e2fsprogs", "redhat": "e2fsprogs"},
+    "mkfs.xfs": {"debian": "xfsprogs", "redhat": "xfsprogs"},
+}
 
 _WIPE = """
 set -e
@@ -71,6 +77,7 @@ set -e
 mkdir -p -- "$2"
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 mount -- "$2"
+chown -- "$3" "$2"
 if [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then restorecon -- "$2"; fi
 """
 
@@ -96,7 +103,7 @@ def data_disk(
     node = Node(task)
     disk, place = disk_facts.parse(node.read(disk_facts.look(device, wanted.mount)).stdout, wanted.mount)
     steps = decide(disk, place, wanted, uuid=str(uuid4()), confirm=confirm)
-    _refuse_tools(steps, place)
+    _install_tools(task, steps, place)
     for step in steps:
         _act(node, disk.path, wanted, step)
     return node.done(lambda: _uuid(node, wanted, steps))
@@ -112,12 +119,12 @@ def _refuse_words(wanted: Wanted) -> None:
         raise UsageError(f"device is a path in /dev and mount an absolute path: {wanted.device!r}, {wanted.mount!r}")
 
 
-def _refuse_tools(steps: list[Step], place: Place) -> None:
-    needed = {"partition": "sfdisk", "mkfs": "mkfs."}
-    for step in steps:
-        tool = needed.get(step.do, "") + (step.words[0] if step.do == "mkfs" else "")
-        if tool and tool not in place.tools:
-            raise Refused(f"{tool} is not installed on this node: install the package {PACKAGES[tool]}. Nothing was touched")
+def _install_tools(task: Task, steps: list[Step], place: Place) -> None:
+    tools = {"sfdisk"} if any(step.do == "partition" for step in steps) else set[str]()
+    tools |= {f"mkfs.{step.words[0]}" for step in steps if step.do == "mkfs"}
+    wanted = sorted(PACKAGES[tool][family(Node(task)).name] for tool in tools if tool not in place.tools)
+    if wanted:
+        packages(task, present=wanted)
 
 
 def _act(node: Node, disk: str, wanted: Wanted, step: Step) -> None:
@@ -129,21 +136,24 @@ def _act(node: Node, disk: str, wanted: Wanted, step: Step) -> None:
     node.change(command, what=what, diff=f"--- {step.target}\n+++ {step.target}\n+{what}\n")
 
 
-def _command(disk: str, step: Step) -> tuple[Command, str]:
-    target, words = step.target, step.words
-    commands = {
-        "wipe": (sh(_WIPE, target), f"wipe the signatures of {target} ({' '.join(words)}, confirmed)"),
-        "partition": (
-            sh(_PARTITION, disk, disk_facts.partition_path(disk, 1), *words),
-            f"partition {target}: GPT, one partition",
-        ),
-        "node": (sh(_NODE, disk, target), f"make the kernel's partition {target} known"),
-        "mkfs": (sh(_MKFS, target, *words), f"make the file system {' '.join(words[:2])} on {target}"),
-        "label": (sh(_LABEL, target, *words), f"label {target} {' '.join(words[1:2])}"),
-        "mount": (sh(_MOUNT, target, *words), f"mount {target} on {' '.join(words)}"),
-        "owner": (sh('chown -- "$2" "$1"', target, *words), f"owner of {target}: {' '.join(words)}"),
-    }
-    return commands[step.do]
+def _command(disk: str, step: Step) -> tuple[Command, str]:  # noqa: PLR0911  one case a step
+    target = step.target
+    match step.do, *step.words:
+        case "wipe", found:
+            return sh(_WIPE, target), f"wipe the signatures of {target} ({found}, confirmed)"
+        case "partition", name:
+            part = disk_facts.partition_path(disk, 1)
+            return sh(_PARTITION, disk, part, name), f"partition {target}: GPT, one partition {name!r}"
+        case "mkfs", filesystem, label, uuid:
+            return sh(_MKFS, target, filesystem, label, uuid), f"make a file system on {target}: {filesystem}, label {label}"
+        case "label", filesystem, label, mount:
+            return sh(_LABEL, target, filesystem, label, mount), f"label {target}: {label}"
+        case "mount", mount, owner:
+            return sh(_MOUNT, target, mount, owner), f"mount {target} on {mount}, owner {owner}"
+        case "owner", owner:
+            return sh('chown -- "$2" "$1"', target, owner), f"owner of {target}: {owner}"
+        case _:
+            return sh(_NODE, disk, target), f"make the kernel and /dev know {target}"
 
 
 def _uuid(node: Node, wanted: Wanted, steps: list[Step]) -> str:

@@ -25,7 +25,8 @@ if [ -b "$dev" ]; then
     set -- "$dev" "$2"
     name=$(basename "$(readlink -f "/sys/dev/block/$(numbers "$dev")")")
     sys=/sys/class/block/$name
-    size=$(blockdev --getsize64 "$dev") || exit 1
+    size=$(($(cat "$sys/size") * 512))
+    head -c 1 "$dev" >/dev/null 2>&1 || echo unreadable=1
     printf 'kind=block\nname=%s\nsize=%s\nreadonly=%s\n' "$name" "$size" "$(cat "$sys/ro")"
     [ -e "$sys/partition" ] && echo partition=1
     printf 'serial=%s\n' "$(lsblk -dno SERIAL "$dev" 2>/dev/null | tr -d ' ')"
@@ -46,9 +47,8 @@ if [ -b "$dev" ]; then
     say wipefs
     wipefs -n -p -- "$dev"
     say partitions
-    partx -r -b -g -o NR,START,SECTORS,UUID --show "$dev" 2>/dev/null | while read -r nr start sectors uuid; do
-        printf 'PART=%s\nSTART=%s\nSECTORS=%s\nPARTUUID=%s\n' "$nr" "$start" "$sectors" "$uuid"
-        printf 'PARTLABEL=%s\n' "$(partx -r -g -o NAME --show -n "$nr:$nr" "$dev")"
+    partx -r -g -o NR,START,SECTORS,NAME "$dev" 2>/dev/null | while read -r nr start sectors name; do
+        printf 'PART=%s\nPARTLABEL=%s\n' "$nr" "$name"
         case $dev in *[0-9]) node=${dev}p$nr;; *) node=$dev$nr;; esac
         [ "$(numbers "$node")" = "$(cat "$sys/${node#/dev/}/dev" 2>/dev/null)" ] && echo NODE=yes
         blkid -p -o export -O $((start * 512)) -S $((sectors * 512)) "$dev"; printf 'status=%s\n\n' $?
@@ -114,6 +114,7 @@ class Disk:
     size: int = 0
     serial: str = ""
     read_only: bool = False
+    unreadable: bool = False
     is_partition: bool = False
     data: str = ""
     holds: Signature = Signature()
@@ -157,6 +158,7 @@ def parse(out: str, mount: str) -> tuple[Disk, Place]:
         int(facts.get("size", "0")),
         facts.get("serial", ""),
         facts.get("readonly") == "1",
+        "unreadable" in facts,
         "partition" in facts,
         facts.get("data", ""),
         _signature(_pairs(parts.get("blkid", ""))),

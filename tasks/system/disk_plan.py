@@ -68,6 +68,11 @@ def _refuse_impossible(disk: Disk, wanted: Wanted) -> None:
         raise Refused(f"{wanted.device} does not exist on this node: `lsblk` there shows the disks that do")
     if disk.kind != "block":
         raise Refused(f"{wanted.device} is no block device but a {disk.kind}")
+    root = [mount for mount, _ in disk.mounts if mount in {"/", "/boot", "/boot/efi", "/usr", "/var"}]
+    if root:
+        raise Refused(f"{disk.path} carries the system ({', '.join(root)} is mounted from it): name another disk")
+    if disk.unreadable:
+        raise Refused(f"{disk.path} cannot be opened on this node, so what it holds is not known (no medium, or not allowed)")
     if disk.read_only:
         raise Refused(f"{disk.path} is read-only")
     smallest = SMALLEST[wanted.filesystem]
@@ -117,8 +122,8 @@ def _adopted(target: Partition, place: Place, wanted: Wanted) -> list[Step]:
     if fstab.with_mount(lines, entry) != lines:
         steps.append(Step("fstab", target.path, (target.holds.uuid,)))
     if not place.mounted:
-        steps.append(Step("mount", target.path, (wanted.mount,)))
-    if not place.mounted or not _owned(place.owner, wanted.owner):
+        steps.append(Step("mount", target.path, (wanted.mount, wanted.owner)))
+    elif not _owned(place.owner, wanted.owner):
         steps.append(Step("owner", wanted.mount, (wanted.owner,)))
     return steps
 
@@ -129,9 +134,6 @@ def _owned(now: str, wanted: str) -> bool:
 
 
 def _refuse_used(disk: Disk) -> None:
-    root = [mount for mount, _ in disk.mounts if mount in {"/", "/boot", "/boot/efi", "/usr", "/var"}]
-    if root:
-        raise Refused(f"{disk.path} carries the system ({', '.join(root)} is mounted from it): name another disk")
     uses = [f"{source} is mounted on {mount}" for mount, source in disk.mounts] + list(disk.uses)
     if uses:
         raise Refused(f"{disk.path} is in use: {'; '.join(uses)}. Take it out of use first, or name another disk")
@@ -194,6 +196,5 @@ def _made(disk: Disk, target: Partition | None, wanted: Wanted, uuid: str) -> li
         *steps,
         Step("mkfs", path, (wanted.filesystem, wanted.label, uuid)),
         Step("fstab", path, (uuid,)),
-        Step("mount", path, (wanted.mount,)),
-        Step("owner", wanted.mount, (wanted.owner,)),
+        Step("mount", path, (wanted.mount, wanted.owner)),
     ]
