@@ -21,8 +21,8 @@ INLINE_STDIN = 16 * 1024
 
 # `_b` and `_e` print the marks. A command may have made the pipe non-blocking, hence the loops.
 # `_r NONCE WORD...` runs a command with fd 3 as its stdin. `read` learns the pid of the subshell, which setsid keeps.
-# `_l` asks who could still write into the pipes: someone of the command's group, or a process younger than the command
-# that holds one of them (a daemon in a session of its own). Nothing was forked since, if the kernel's last pid is ours.
+# `_l` asks who could still write into the pipes: a process younger than the command that holds one of them. A daemon that
+# let go of them does no harm. If the kernel's last pid is the command's own, nothing was forked since, and that is all.
 PRELUDE = r"""
 unset ENV BASH_ENV DEBIAN_FRONTEND
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -36,15 +36,14 @@ _e() {
     until printf '%se\n' "$1" >&2; do sleep 0.02; done
 }
 _l() {
-    kill -0 "-$1" 2>/dev/null && return
     read -r _ _ _ _ _x </proc/loadavg
     [ "$_x" = "$1" ] && return 1
     [ "$_x" -gt "$1" ] && _x=$1 || _x=0
     for _d in /proc/[0-9]*; do
         [ "${_d#/proc/}" -gt "$_x" ] && [ "${_d#/proc/}" != $$ ] || continue
-        for _f in 1 2; do
-            [ "$_d/fd/$_f" -ef /proc/$$/fd/1 ] && return
-            [ "$_d/fd/$_f" -ef /proc/$$/fd/2 ] && return
+        for _f in "$_d"/fd/*; do
+            [ "$_f" -ef /proc/$$/fd/1 ] && return
+            [ "$_f" -ef /proc/$$/fd/2 ] && return
         done
     done
     return 1
@@ -63,6 +62,7 @@ _r() {
 # Ends a command: its group, politely; after two seconds its whole session, processes in groups of their own included.
 END_COMMAND = r"""
 kill -TERM -{pid} || kill -TERM {pid}
+kill -CONT -{pid}
 i=0
 while kill -0 -{pid} && [ $i -lt 40 ]; do sleep 0.05; i=$((i + 1)); done
 kill -KILL -{pid}

@@ -85,5 +85,8 @@ class Held:
     def loosen(self) -> None:
         self._loose = set(self.owners)
 
+    def is_loose(self, path: str) -> bool:
+        return path in self._loose
+
     def loose(self) -> list[tuple[str, str]]:
         return [(path, self.owners[path]) for path in sorted(self._loose)]

@@ -111,7 +111,9 @@ class ShellConnection:
         """Give the lock back, also where a process that a command left behind still has it open."""
         with self._my_turn(f"unlock {path}", None):
             if path in self._locks.owners:
-                self._script(nodelock.give(path, self._locks.forget(path)))
+                held_by_leftover = self._locks.is_loose(path)
+                descriptor = self._locks.forget(path)
+                self._script(nodelock.remove(path) if held_by_leftover else nodelock.give(path, descriptor))
 
     def break_lock(self, path: str) -> str:
         """Take away a stale lock of somebody else: the file is replaced, nothing is killed. Returns who held it."""
@@ -165,7 +167,7 @@ class ShellConnection:
         if call.done:
             return reply
         if session.ended:
-            self._session = None
+            self._drop()
             raise ConnectionLost(self._lost(line))
         self._end(session, call, reply)
         if self._interrupted:
@@ -181,6 +183,7 @@ class ShellConnection:
         if not self.alive:
             raise ConnectionLost(f"{self._way.name}: the connection is closed")
         if self._session is None or self._session.ended:
+            self._drop()
             self._session = Session(self._way, self._sudo)
             self._locks.loosen()
         for path, owner in self._locks.loose():
@@ -194,12 +197,15 @@ class ShellConnection:
 
     def _replace(self) -> None:
         """Leave a shell into whose streams something may still write."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        self._drop()
         if self._locks.owners:
             with suppress(ConnectionFailed, Locked):
                 self._ready()  # now, so that nobody takes the lock meanwhile; what fails is raised by the next command
+
+    def _drop(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def _end(self, session: Session, call: Call, reply: Reply) -> None:
         """End the command on the node through a second shell; where the first does not recover, replace it."""
