@@ -11,6 +11,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nornir.core import Nornir
+
     from nornir_stack.chain import Bound, Chain, Check, Plan, Stage, do
     from nornir_stack.command import Command, Output, sh
     from nornir_stack.dispatch import survey
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from nornir_stack.secret import Secret
     from nornir_stack.seen import Seen
     from nornir_stack.select import Selector, everyone, hosts, role
+    from nornir_stack.settings import settings_of
     from nornir_stack.show import print_report
 
 __all__ = [
@@ -74,6 +79,7 @@ __all__ = [
     "hosts",
     "print_report",
     "role",
+    "settings_of",
     "sh",
     "survey",
     "watching",
@@ -94,6 +100,7 @@ _MODULES = {
     "secret": ("Secret",),
     "seen": ("Seen",),
     "select": ("Selector", "everyone", "hosts", "role"),
+    "settings": ("settings_of",),
     "show": ("print_report",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -106,3 +113,10 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def open(path: str | Path = "inventory") -> Nornir:  # noqa: A001  `nr = nornir_stack.open("inventory")`; not in __all__
+    """A Nornir on an inventory folder. Raises InventoryError with every problem of its files."""
+    from nornir_stack.inventory import open_inventory  # noqa: PLC0415  slow
+
+    return open_inventory(path)

@@ -33,9 +33,7 @@ class Entry:
 
 def entries() -> list[Entry]:
     """Everything that is installed, sorted by name; nothing is imported."""
-    found = [
-        Entry(point.name, kind, point.value) for group, kind in GROUPS.items() for point in entry_points(group=group)
-    ]
+    found = [Entry(point.name, kind, point.value) for group, kind in GROUPS.items() for point in entry_points(group=group)]
     return sorted(set(found), key=lambda entry: (entry.name, entry.kind))
 
 

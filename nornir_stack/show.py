@@ -103,7 +103,7 @@ def _stages(report: Report, encoding: str) -> Table:
     table.add_column("stage", overflow="fold")
     table.add_column("status", overflow="fold")
     table.add_column("hosts", overflow="fold")
-    table.add_column("would change" if report.dry_run else "changed", justify="right")
+    table.add_column("pending" if report.dry_run else "changed", justify="right")
     table.add_column("time", justify="right", no_wrap=True)
     for stage in report.stages:
         effects = effect_count(stage)
@@ -239,8 +239,9 @@ def flat(value: Any) -> dict[str, str]:
 def _short(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (list, tuple)) and all(isinstance(one, (str, int, float)) for one in value):
-        value = ", ".join(map(str, value)) or "none"
+    if isinstance(value, (list, tuple)):
+        between = "; " if any(isinstance(one, (dict, list)) for one in value) else ", "
+        value = between.join(map(_short, value)) or "none"
     elif isinstance(value, dict):
         value = ", ".join(f"{key}={_short(one)}" for key, one in value.items()) or "none"
     text = "none" if value is None else str(value)

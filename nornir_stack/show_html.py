@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 _STYLE = """
 .nornir-stack { --ink: #1c2026; --dim: #5b6470; --line: #d9dde3; --card: #f6f7f9; --good: #18703a; --change: #8a5a00;
-  --bad: #b3211f; --odd: #7a3d99; color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+  --bad: #b3211f; --odd: #7a3d99; --paper: #ffffff; color: var(--ink); background: var(--paper); padding: 1rem 1.2rem;
+  font: 15px/1.5 system-ui, sans-serif; }
 @media (prefers-color-scheme: dark) { .nornir-stack { --ink: #e6e8eb; --dim: #a0a8b3; --line: #3a4049; --card: #22262c;
+  --paper: #15181c;
   --good: #6fcf8f; --change: #e6b450; --bad: #ff8a80; --odd: #d3a4ec; } }
 .nornir-stack h1 { font-size: 1.35rem; margin: 0; }
 .nornir-stack h2 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
@@ -29,6 +31,7 @@ _STYLE = """
 .nornir-stack thead th { color: var(--dim); font-weight: 600; font-size: .85rem; }
 .nornir-stack tbody th { font-weight: 500; }
 .nornir-stack .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.nornir-stack .status { white-space: nowrap; }
 .nornir-stack .ok { color: var(--good); } .nornir-stack .changed { color: var(--change); }
 .nornir-stack .failed, .nornir-stack .unreachable, .nornir-stack .timed-out, .nornir-stack .cancelled,
 .nornir-stack .not-reached { color: var(--bad); } .nornir-stack .unknown { color: var(--odd); }
@@ -48,10 +51,11 @@ _FRAGMENT = """<section class="nornir-stack" aria-label="report of {{ report.cha
 <p class="closing {{ verdict }}">{{ closing }}</p>
 {% if report.stages %}<div class="scroll"><table>
 <thead><tr><th scope="col">stage</th><th scope="col">status</th><th scope="col">hosts</th>
-<th scope="col" class="number">{{ "would change" if report.dry_run else "changed" }}</th>
+<th scope="col" class="number">{{ "pending" if report.dry_run else "changed" }}</th>
 <th scope="col" class="number">time</th></tr></thead>
 <tbody>{% for stage in stages %}<tr><th scope="row">{{ stage.name }}</th>
-<td class="{{ stage.kind }}"><span aria-hidden="true">{{ stage.mark }}</span> {{ stage.status }}</td><td>{{ stage.hosts }}</td>
+<td class="status {{ stage.kind }}"><span aria-hidden="true">{{ stage.mark }}</span> {{ stage.status }}</td>
+<td>{{ stage.hosts }}</td>
 <td class="number">{{ stage.effects or "" }}</td><td class="number">{{ stage.time }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}
 {% for title, lines in sections %}<h2>{{ title }}</h2><ul>{% for line in lines %}<li>{{ line }}</li>{% endfor %}</ul>
@@ -71,7 +75,8 @@ _FRAGMENT = """<section class="nornir-stack" aria-label="report of {{ report.cha
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{{ chain }}: {{ closing }}</title>
-<style>body { margin: 2rem auto; padding: 0 1.2rem; max-width: 68rem; }</style></head>
+<style>body { margin: 1rem auto; max-width: 68rem; background: #ffffff; }
+@media (prefers-color-scheme: dark) { body { background: #15181c; } }</style></head>
 <body><main>{{ fragment }}</main></body></html>
 """
 

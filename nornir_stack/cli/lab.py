@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from nornir_stack.cli.output import complain, say
 from nornir_stack.inventory import load
-from nornir_stack.lab.lab import Lab
-from nornir_stack.lab.spec import lab_of
+from nornir_stack.lab import Lab, lab_of
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -35,9 +35,11 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("made_up")
 def test_entries_are_sorted_and_know_their_kind() -> None:
     """Both groups are read; nothing is imported for it."""
-    assert [
-        (entry.name, entry.kind) for entry in catalogue.entries()
-    ] == [("made.form", "chain"), ("made.gone", "chain"), ("made.swap", "task")]
+    assert [(entry.name, entry.kind) for entry in catalogue.entries()] == [
+        ("made.form", "chain"),
+        ("made.gone", "chain"),
+        ("made.swap", "task"),
+    ]
     assert "catalogue_made_up" not in sys.modules
 
 
