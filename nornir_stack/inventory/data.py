@@ -8,7 +8,7 @@ from nornir_stack import schema
 from nornir_stack.inventory.findings import Findings
 from nornir_stack.inventory.source import Source
 from nornir_stack.select import nearest
-from nornir_stack.settings import Text, form
+from nornir_stack.settings import Number, Text, form
 
 FREE = "vars"
 
@@ -23,10 +23,25 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabNode:
+    """What a host is as a node of the lab: the image that it runs on, and a disk of so many MiB."""
+
+    tree: Text | None = None
+    disk_mib: Number | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfHost(Common):
+    """What only a host may have."""
+
+    lab: LabNode | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lab:
     """The lab that an inventory is booted as: its name on this machine, and the network that its nodes are on."""
 
-    name: Annotated[str, form(r"[a-z][a-z0-9-]{0,15}", "a lab's name: up to 16 small letters, digits and hyphens")]
+    name: Annotated[str, form(r"[a-z][a-z0-9]{0,7}", "a lab's name: a small letter and up to 7 letters or digits")]
     network: Text
 
 
@@ -41,9 +56,10 @@ class Site(Common):
 def check_data(findings: Findings, settings: Collection[str]) -> None:
     """Notes keys that nobody reads, and wrong values of those that every inventory has. `settings`: keys of settings."""
     inventory, sources = findings.inventory, findings.sources
-    for source, elements in ((sources.hosts, inventory.hosts), (sources.groups, inventory.groups)):
-        for name, element in elements.items():
-            _check(findings, source, (name, "data"), element.data, (Common, settings))
+    for name, host in inventory.hosts.items():
+        _check(findings, sources.hosts, (name, "data"), host.data, (OfHost, settings))
+    for name, group in inventory.groups.items():
+        _check(findings, sources.groups, (name, "data"), group.data, (Common, settings))
     _check(findings, sources.defaults, ("data",), inventory.defaults.data, (Site, settings))
     lab = inventory.defaults.data.get("lab")
     networks = inventory.defaults.data.get("networks")

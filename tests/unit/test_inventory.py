@@ -18,6 +18,7 @@ from nornir.core.inventory import Inventory
 from nornir.core.task import Result, Task
 from ruamel.yaml import YAML
 
+import nornir_stack
 from nornir_stack.errors import InventoryError
 from nornir_stack.inventory import fleet_show, load, networks_of, open_inventory
 from nornir_stack.inventory.roles import EVERYONE
@@ -222,3 +223,8 @@ def test_no_bytes_break_the_loader(content: bytes) -> None:
         (Path(folder) / "hosts.yaml").write_bytes(content)
         problems = [str(one) for one in load(folder).problems]
         assert all(one.startswith(folder) and "\n" not in one for one in problems)
+
+
+def test_open_of_the_package() -> None:
+    """In a notebook, `nornir_stack.open(folder)` is all it takes."""
+    assert list(nornir_stack.open(EXAMPLE).inventory.hosts) == ["db1", "db2", "db3", "lb1", "web1"]
