@@ -53,6 +53,9 @@ class Site(Common):
     lab: Lab | None = None
 
 
+OWN_KEYS = schema.fields_at(Site, ()) | schema.fields_at(OfHost, ())
+
+
 def check_data(findings: Findings, settings: Collection[str]) -> None:
     """Notes keys that nobody reads, and wrong values of those that every inventory has. `settings`: keys of settings."""
     inventory, sources = findings.inventory, findings.sources
