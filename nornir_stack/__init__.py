@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Undecidable,
         UsageError,
     )
+    from nornir_stack.inventory import open_inventory
     from nornir_stack.node import Node
     from nornir_stack.progress import watching
     from nornir_stack.results import Report, Result, Status
@@ -77,6 +78,7 @@ __all__ = [
     "do",
     "everyone",
     "hosts",
+    "open_inventory",
     "print_report",
     "role",
     "settings_of",
@@ -94,6 +96,7 @@ _MODULES = {
         *("InventoryError", "Locked", "LoginRefused", "Refused", "SecretError", "StackError", "TimedOut", "Undecidable"),
         "UsageError",
     ),
+    "inventory": ("open_inventory",),
     "node": ("Node",),
     "progress": ("watching",),
     "results": ("Report", "Result", "Status"),

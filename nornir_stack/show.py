@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic_core import to_jsonable_python
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nornir_stack.progress import count_words, elapsed, mark_of, style_of, word_of
-from nornir_stack.results import Status, masked
+from nornir_stack.results import Status
+from nornir_stack.show_values import value_rows
+from nornir_stack.words import count_words, elapsed, mark_of, style_of, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from nornir_stack.results import HostReport, Report, StageReport, TaskReport
 
 _UNWRAPPED = 4000  # columns
-_WIDEST_VALUE = 200
 _DIFF_STYLES = (("+++", "bold"), ("---", "bold"), ("@@", "cyan"), ("+", "green"), ("-", "red"))
 
 
@@ -188,7 +187,7 @@ def _reason(host: HostReport) -> str:
     return host.reason or next((task.reason for task in host.tasks if task.reason), "") or "no reason was given"
 
 
-# Effects and values
+# Effects and what was seen
 
 
 def _effects(report: Report, *, diffs: bool) -> Iterator[RenderableType]:
@@ -215,50 +214,6 @@ def coloured_diff(diff: str) -> Text:
         text.append(line + "\n", style)
     text.rstrip()
     return text
-
-
-def last_values(report: Report) -> dict[str, Any]:
-    """Host to what its last task answered, as plain data, in the last stage: nothing of a dry run or one that failed early."""
-    if report.dry_run or not (report.ok or len(report.stages) == 1):
-        return {}
-    return {
-        host.host: masked(to_jsonable_python(host.tasks[-1].value, fallback=str, inf_nan_mode="constants"))
-        for stage in report.stages[-1:]
-        for host in stage.hosts
-        if host.tasks and host.tasks[-1].value is not None
-    }
-
-
-def flat(value: Any) -> dict[str, str]:
-    """A value as field to text; what is no mapping has one field without a name."""
-    if not isinstance(value, dict):
-        return {"": _short(value)}
-    return {str(key): _short(one) for key, one in value.items()}
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        between = "; " if any(isinstance(one, (dict, list)) for one in value) else ", "
-        value = between.join(map(_short, value)) or "none"
-    elif isinstance(value, dict):
-        value = ", ".join(f"{key}={_short(one)}" for key, one in value.items()) or "none"
-    text = "none" if value is None else str(value)
-    return text if len(text) <= _WIDEST_VALUE else text[: _WIDEST_VALUE - 3] + "..."
-
-
-def value_rows(report: Report) -> list[tuple[str, str, str]]:
-    """Field, value, and who has it: what all hosts agree on is said once."""
-    values = {host: flat(value) for host, value in last_values(report).items()}
-    rows = []
-    for field in dict.fromkeys(field for fields in values.values() for field in fields):
-        having: dict[str, list[str]] = {}
-        for host, fields in values.items():
-            having.setdefault(fields.get(field, ""), []).append(host)
-        agreed = len(having) == 1 and len(values) > 1
-        rows += [(field, text, f"all {len(values)}" if agreed else ", ".join(hosts)) for text, hosts in having.items()]
-    return rows
 
 
 def _values(report: Report) -> Iterator[RenderableType]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from nornir_stack.progress import count_words, elapsed, mark_of, word_of
-from nornir_stack.show import began, closing, effect_count, sections, value_rows
+from nornir_stack.show import began, closing, effect_count, sections
+from nornir_stack.show_values import value_rows
+from nornir_stack.words import count_words, elapsed, mark_of, word_of
 
 if TYPE_CHECKING:
     from nornir_stack.results import Report, StageReport

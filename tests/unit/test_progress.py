@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from nornir_stack.events import Event
-from nornir_stack.progress import Board, PlainProgress, elapsed, render, watching
+from nornir_stack.progress import Board, PlainProgress, render, watching
 from nornir_stack.results import Status
+from nornir_stack.words import elapsed
 from tests.unit import made_up
 from tests.unit.fleets import fleet
 

@@ -10,8 +10,9 @@ from html.parser import HTMLParser
 from rich.console import Console
 
 from nornir_stack.results import Attempt, HostReport, Report, StageReport, Status, TaskReport
-from nornir_stack.show import closing, coloured_diff, print_report, value_rows
+from nornir_stack.show import closing, coloured_diff, print_report
 from nornir_stack.show_html import fragment, page
+from nornir_stack.show_values import value_rows
 from tests.unit.made_up import DIFF
 
 CHANGED = TaskReport("configure", Status.CHANGED, changed=True, diff=DIFF, effects=("write /etc/a.conf",))
