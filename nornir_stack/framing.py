@@ -59,19 +59,25 @@ _r() {
 }
 """
 
-# Ends a command: its group, politely; after two seconds its whole session, processes in groups of their own included.
+# Ends a command: its session, politely, and after two seconds by force. Zombies have ended: not every PID 1 reaps at once.
 END_COMMAND = r"""
-kill -TERM -{pid} || kill -TERM {pid}
-kill -CONT -{pid}
+each() {{
+    signal=$1
+    found=
+    for s in /proc/[0-9]*/stat; do
+        read -r line <$s || continue
+        set -- ${{line##*) }}
+        [ "$4" = {pid} ] && [ "$1" != Z ] || continue
+        s=${{s#/proc/}}
+        kill "-$signal" "${{s%/stat}}" && found=1
+    done
+}}
+kill -TERM {pid}
+each TERM
+each CONT
 i=0
-while kill -0 -{pid} && [ $i -lt 40 ]; do sleep 0.05; i=$((i + 1)); done
-kill -KILL -{pid}
-for s in /proc/[0-9]*/stat; do
-    read -r line <$s || continue
-    set -- ${{line##*) }}
-    [ "$4" = {pid} ] && s=${{s#/proc/}} && kill -KILL ${{s%/stat}}
-done
-:
+while each 0; [ "$found" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done
+each KILL
 """
 
 _PLAIN = re.compile(rb"[^ -~\n]|\\")

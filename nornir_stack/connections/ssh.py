@@ -88,11 +88,14 @@ def _options(
     config = extras.get("config")
     if config is None:
         config = [str(_USER_CONFIG.expanduser())] if _USER_CONFIG.expanduser().is_file() else None
+    known_hosts = extras.get("known_hosts")
+    if known_hosts is not None and not Path(known_hosts).expanduser().exists():
+        known_hosts = b""  # knows no host; asyncssh would stop at the file that is not there
     given: dict[str, Any] = {
         "username": username,
         "port": port,
         "password": password.reveal() if isinstance(password, Secret) else password,
-        "known_hosts": extras.get("known_hosts"),
+        "known_hosts": known_hosts,
         "client_keys": extras.get("client_keys"),
     }
     options = asyncssh.SSHClientConnectionOptions(

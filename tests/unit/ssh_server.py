@@ -76,34 +76,41 @@ class _Guard(asyncssh.SSHServer):
 
 async def run_shell(process: asyncssh.SSHServerProcess[bytes]) -> None:
     """What sshd does: the command line by a shell, its three streams to the channel's, its stdin closed with the channel."""
-    child = await asyncio.create_subprocess_shell(
-        process.command or "exec sh",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert child.stdin is not None
-    stdin = asyncio.ensure_future(_copy(process.stdin, child.stdin))
-    outputs = [
-        asyncio.ensure_future(_copy(child.stdout, process.stdout)),
-        asyncio.ensure_future(_copy(child.stderr, process.stderr)),
-    ]
-    status = await child.wait()
-    await asyncio.wait(outputs, timeout=0.05)  # a background process may hold them for ever
-    for task in (stdin, *outputs):
-        task.cancel()
-    child._transport.close()  # type: ignore[attr-defined]  # as sshd: its ends of the pipes go with the channel
-    process.exit(status)
+    line = process.command or "exec sh"
+    transport, child = await asyncio.get_running_loop().subprocess_shell(lambda: _Child(process), line)
+    stdin = asyncio.ensure_future(_copy(process.stdin, transport.get_pipe_transport(0)))
+    await child.exited.wait()
+    with contextlib.suppress(asyncio.TimeoutError):  # a background process may hold the pipes for ever
+        await asyncio.wait_for(child.closed.wait(), 0.05)
+    stdin.cancel()
+    transport.close()  # as sshd: its ends of the pipes go with the channel
+    process.exit(transport.get_returncode() or 0)
 
 
-async def _copy(source: Any, sink: Any) -> None:
+class _Child(asyncio.SubprocessProtocol):
+    def __init__(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        self._sinks = {1: process.stdout, 2: process.stderr}
+        self._open = {1, 2}
+        self.exited, self.closed = asyncio.Event(), asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._sinks[fd].write(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        self._open.discard(fd)
+        if not self._open:
+            self.closed.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+
+async def _copy(source: asyncssh.SSHReader[bytes], sink: Any) -> None:
     with contextlib.suppress(OSError, asyncssh.Error):
         while piece := await source.read(1 << 16):
             sink.write(piece)
-            await sink.drain()
-    if hasattr(sink, "close"):
-        with contextlib.suppress(OSError):
-            sink.close()
+    sink.close()
 
 
 @contextlib.contextmanager
