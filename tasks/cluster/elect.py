@@ -171,17 +171,14 @@ def lead(seen: Seen[Member], hosts: Sequence[str], leader: str, position: Positi
     others = [host for host in hosts if host != leader]
     absent = [host for host in seen.hosts if host not in hosts]
     member = seen[leader]
-    losses = (
-        [f"Left out: {words(absent)}. What only they have is lost, and they must not come back by themselves."]
-        if absent
-        else []
-    )
+    losses: list[str] = []
+    if absent:
+        losses.append(f"Left out: {words(absent)}. What only they have is lost, and they must not come back by themselves.")
     if member.prepared:
         losses.append(f"{leader} has {member.prepared} prepared XA transactions: they are rolled back.")
     if member.recovered and member.flush_log_at_commit not in {None, 1}:
-        losses.append(
-            f"innodb_flush_log_at_trx_commit is {member.flush_log_at_commit}: after a power cut the last second of commits may be gone."
-        )
+        setting = f"innodb_flush_log_at_trx_commit is {member.flush_log_at_commit}"
+        losses.append(f"{setting}: after a power cut the last second of commits may be gone.")
     return Form(
         clear_residue=tuple(host for host in hosts if seen[host].residue),
         stop_first=tuple(host for host in hosts if seen[host].running),

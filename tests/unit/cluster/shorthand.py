@@ -2,23 +2,24 @@
 
 A member is a state and its details: `synced A 118`, `down A 118 flag`, `crashed A recovered=A:120`. Words:
 
-    synced donor joined joining   Primary, wsrep_local_state 4, 2, 3, 1       lists=db1,db2  whom it lists (else: all Primary)
+    synced donor joined joining   Primary, wsrep_local_state 4, 2, 3, 1       lists=db1,db2  whom it lists (else: all)
     unready                       Primary, Synced, but wsrep_ready OFF        conf=7         wsrep_cluster_conf_id (else 3)
-    outside                       runs with Galera in no Primary component    size=4         wsrep_cluster_size (else whom it lists)
+    outside                       runs with Galera in no Primary component    size=4         wsrep_cluster_size (else as listed)
     starting receiving            unit activating; with a state transfer      v=11.4.2       its version (else 10.11.6)
     silent                        active, answers no SQL                      new            started to bootstrap
     standalone                    runs without Galera                         residue        something left of a bootstrap
-    down                          stopped cleanly (A 118 in grastate.dat)     flag           safe_to_bootstrap: 1
-    crashed                       grastate.dat says A, -1                     recovered=A:120 --wsrep-recover printed this
-    unsafe                        grastate.dat has a zero UUID, beside data   gvwstate gvbroken  gvwstate.dat, good or empty
-    never                         data directory made, never started          schemas=app    databases of people (else app with a
-    empty                         no data, no state                                          history, none without)
+    down                          stopped cleanly, A 118 in grastate.dat      flag           safe_to_bootstrap: 1
+    crashed                       grastate.dat says A, -1                     recovered=A:9  --wsrep-recover printed this
+    unsafe                        grastate.dat has a zero UUID, beside data   gvwstate gvbroken  gvwstate.dat, good/empty
+    never                         data directory made, never started          schemas=app    databases of people (else app with
+    empty                         no data, no state                                          a history, none without)
     gone                          not seen                                    xa=2 flush=0 unmounted uninstalled garbd
 """
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from nornir_stack.seen import Seen
@@ -42,27 +43,29 @@ def position(text: str) -> Position:
 
 def cluster(rows: Mapping[str, str]) -> Seen[Member]:
     """Host to its line."""
-    primary = [host for host, line in rows.items() if line.split()[0] in LIVE and line.split()[0] != "outside"]
+    primary = tuple(host for host, line in rows.items() if line.split()[0] in LIVE and line.split()[0] != "outside")
     members = {host: member(host, line, primary) for host, line in rows.items() if line != "gone"}
     missing = {host: "unreachable" for host, line in rows.items() if line == "gone"}
     return Seen(members, missing, tuple(rows))
 
 
-def member(host: str, line: str, primary: list[str]) -> Member:
+@cache
+def member(host: str, line: str, primary: tuple[str, ...]) -> Member:
     state, *words = line.split()
     letter = next((word for word in words if len(word) == 1 and (word.isupper() or word == "0")), "0")
     numbers = [int(word) for word in words if word.lstrip("-").isdigit() and (word != "0" or words[0] != "0")]
     given = dict(word.split("=", 1) for word in words if "=" in word)
     here = Position(uuid(letter), numbers[0] if numbers else -1)
+    listed = tuple(given["lists"].split(",")) if "lists" in given else primary if state != "outside" else (host,)
     base = Member(node_name=host, node_address=f"{host}.net", cluster_address="gcomm://db1,db2,db3")
-    made = details(alive(base, state, here, given, host, primary) if state in LIVE else asleep(base, state, here), words, given)
+    made = details(alive(base, state, here, given, listed) if state in LIVE else asleep(base, state, here), words, given)
     if "schemas" not in given and not made.position.blank:
         made = replace(made, schemas=("app",))
     return made
 
 
-def alive(base: Member, state: str, here: Position, given: Mapping[str, str], host: str, primary: list[str]) -> Member:
-    listed = given["lists"].split(",") if "lists" in given else primary if state != "outside" else [host]
+def alive(base: Member, state: str, here: Position, given: Mapping[str, str], listed: tuple[str, ...]) -> Member:
+    host = base.node_name
     incoming = tuple(given["incoming"].split(",")) if "incoming" in given else tuple(f"{name}.net:3306" for name in listed)
     wsrep = Wsrep(
         primary=state != "outside",
@@ -93,7 +96,7 @@ def asleep(base: Member, state: str, here: Position) -> Member:
     states: dict[str, Member] = {
         "down": replace(crashed, grastate=Grastate(here, safe_to_bootstrap=False)),
         "crashed": crashed,
-        "unsafe": replace(crashed, grastate=Grastate()),
+        "unsafe": replace(crashed, grastate=Grastate(safe_to_bootstrap=False)),
         "never": replace(base, data=True),
         "empty": base,
         "starting": replace(crashed, unit="activating", main_pid=7, pids=(7,)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -12,9 +12,11 @@ from ruamel.yaml import YAML
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.cluster.classify import classify
 from nornir_stack.tasks.cluster.elect import forming
-from nornir_stack.tasks.cluster.member import Member
 from nornir_stack.tasks.cluster.recovery import recovery
 from tests.unit.cluster.shorthand import cluster, sentences, told
+
+if TYPE_CHECKING:
+    from nornir_stack.tasks.cluster.member import Member
 
 ROOT = Path(__file__).parents[3]
 CASES: list[dict[str, Any]] = YAML(typ="safe").load(ROOT / "tests/cases/cluster/edge_cases.yaml")
