@@ -42,30 +42,30 @@ class Openings:
     closed: tuple[str, ...]
 
 
-def firewall(task: Task, *, name: str, ports: Sequence[str], sources: Sequence[str]) -> Result[Openings] | Result[None]:
-    """Make `ports` reachable for `sources`, now and after a reboot, by rules with the comment `nornir-stack NAME`.
+def firewall(task: Task, *, purpose: str, ports: Sequence[str], sources: Sequence[str]) -> Result[Openings] | Result[None]:
+    """Make `ports` reachable for `sources`, now and after a reboot, by rules with the comment `nornir-stack PURPOSE`.
 
     Rules under that comment that are no longer wanted go. `ports` are `3306/tcp`, `5900-5999/tcp` or the named set
     `galera`; `sources` addresses or networks. Where nothing filters there is nothing to open: the task is skipped.
     Raises Refused where the rules would not survive a reboot.
     """
-    wanted = rule_set(name, ports, sources)
+    wanted = rule_set(purpose, ports, sources)
     node = Node(task)
-    now = look(node, name)
-    if not now.families and not left_over(now, name):
+    now = look(node, purpose)
+    if not now.families and not left_over(now, purpose):
         return node.skipped(NO_FIREWALL)
     if now.families == ("firewalld",):
         _firewalld(node, now, wanted)
     else:
         _keep(node, now, wanted)
         _apply(node, now, wanted)
-    return node.done(lambda: judge(look(node, name) if node.gate.effects else now, wanted))
+    return node.done(lambda: judge(look(node, purpose) if node.gate.effects else now, wanted))
 
 
-def observe_ports(task: Task, *, name: str, ports: Sequence[str], sources: Sequence[str]) -> Result[Openings]:
+def observe_ports(task: Task, *, purpose: str, ports: Sequence[str], sources: Sequence[str]) -> Result[Openings]:
     """Which of the wanted ports are open for whom; changes nothing."""
     node = Node(task)
-    return node.done(judge(look(node, name), rule_set(name, ports, sources)))
+    return node.done(judge(look(node, purpose), rule_set(purpose, ports, sources)))
 
 
 def closed_ports(seen: Seen[Openings]) -> list[str]:
