@@ -54,7 +54,7 @@ patient() {
         status=$?
         case $said in
         *'Could not get lock'*|*'Unable to acquire the dpkg frontend lock'*|*'is locked by another process'*|\
-*'Unable to lock'*|*'database lock was locked'*) ;;
+*'Unable to lock'*|*'lock was locked by'*) ;;
         *) printf '%s\n' "$said" >&2; return "$status" ;;
         esac
         if [ "$(date +%s)" -ge "$end" ]; then printf '%s\n' "$said" >&2; return "$status"; fi
@@ -110,7 +110,7 @@ keep_from_boot() {
         if grep -qxF "$name" "$own/named"; then echo "$source"; fi; done | sort -u)
     comm -13 "$own/before" "$own/after" | while IFS='|' read -r name source; do
         printf '%s\n' "$sources" | grep -qxF "$source" || continue
-        dpkg -L "$name" | sed -n 's,^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.\(service\|socket\|timer\|path\)\)$,\2,p'
+        dpkg -L "$name" | sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.\(service\|socket\|timer\|path\)\)$#\2#p'
     done | sort -u | while read -r unit; do
         [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
         systemctl disable "$unit" || echo "$unit" >>"$own/failed"

@@ -32,17 +32,17 @@ while [ $# -gt 0 ]; do printf '%s\\n' "$2" >"/proc/sys/$1" || exit 1; shift 2; d
 """
 
 
-def sysctl(task: Task, *, values: Mapping[str, str | int], name: str = "settings") -> Result[Mapping[str, str]]:
-    """Set kernel settings, `net.ipv4.ip_forward` to 1, now and by a file of our own, `/etc/sysctl.d/90-nornir-stack-NAME.conf`.
+def sysctl(task: Task, *, values: Mapping[str, str | int], label: str = "settings") -> Result[Mapping[str, str]]:
+    """Set kernel settings, `net.ipv4.ip_forward` to 1, now and by `/etc/sysctl.d/90-nornir-stack-LABEL.conf`.
 
-    The file holds exactly `values`; one `name` for each set of them. The value is what was read back. Raises Refused for
+    The file holds exactly `values`; one `label` for each set of them. The value is what was read back. Raises Refused for
     a key that this kernel does not have, and where another file that is read later sets it to something else.
     """
     wanted = {path_of(key): " ".join(str(value).split()) for key, value in values.items()}
     if not wanted:
         raise UsageError("sysctl: no values")
     node = Node(task)
-    own = f"/etc/sysctl.d/90-nornir-stack-{name}.conf"
+    own = f"/etc/sysctl.d/90-nornir-stack-{label}.conf"
     now, later = parse(node.read(sh(_LOOK, *wanted)).stdout, own)
     refuse(wanted, now, later, node.name)
     node.write_file(own, "".join(f"{key} = {value}\n" for key, value in sorted(wanted.items())))

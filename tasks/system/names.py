@@ -24,17 +24,17 @@ END = "# END nornir-stack"
 _NAME = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*$")
 
 
-def hostname(task: Task, *, name: str) -> Result[str]:
-    """Call the node `name`, now and after a boot; its own line of the hosts file (127.0.1.1) follows."""
-    if not _NAME.match(name) or name.replace(".", "").isdigit():
-        raise UsageError(f"{name!r} is no host name")
+def hostname(task: Task, *, to: str) -> Result[str]:
+    """Call the node `to`, now and after a boot; its own line of the hosts file (127.0.1.1) follows."""
+    if not _NAME.match(to) or to.replace(".", "").isdigit():
+        raise UsageError(f"{to!r} is no host name")
     node = Node(task)
     was = node.read("uname", "-n").text
-    node.write_file("/etc/hostname", f"{name}\n")
-    node.edit_lines("/etc/hosts", lambda lines: renamed(lines, was, name))
-    if was != name:
-        node.change("hostname", name, diff=f"--- host name\n+++ host name\n-{was}\n+{name}\n", repeatable=True)
-    return node.done(name)
+    node.write_file("/etc/hostname", f"{to}\n")
+    node.edit_lines("/etc/hosts", lambda lines: renamed(lines, was, to))
+    if was != to:
+        node.change("hostname", to, diff=f"--- host name\n+++ host name\n-{was}\n+{to}\n", repeatable=True)
+    return node.done(to)
 
 
 def hosts_file(task: Task, *, entries: Mapping[str, Sequence[str]] | None = None) -> Result[Mapping[str, tuple[str, ...]]]:

@@ -33,7 +33,7 @@ done
 def repository(
     task: Task,
     *,
-    name: str,
+    label: str,
     uri: str,
     key: str,
     suite: str = "",
@@ -46,11 +46,11 @@ def repository(
     apt's (a suite that ends with `/` has no components); on Red Hat `uri` is the baseurl. `preferred`: its packages win
     over those of other repositories, whatever their versions (apt only downgrades nothing for it).
     """
-    _check(name, uri, key)
+    _check(label, uri, key)
     node = Node(task)
     kind = family(node)
     armoured = key.lstrip().startswith("-----BEGIN PGP")
-    keyring = f"{kind.path('keyrings')}/{name}.asc" if armoured else key
+    keyring = f"{kind.path('keyrings')}/{label}.asc" if armoured else key
     if armoured:
         node.make_folder(kind.path("keyrings"))
         node.write_file(keyring, key.strip() + "\n")
@@ -58,13 +58,13 @@ def repository(
         raise Refused(f"{node.name}: there is no keyring {keyring}: install what brings it, or give the key itself")
     folder = kind.path("repositories")
     if kind.manager == "dnf":
-        path, text = f"{folder}/{name}.repo", yum(name, uri, keyring, preferred=preferred)
+        path, text = f"{folder}/{label}.repo", yum(label, uri, keyring, preferred=preferred)
     else:
         if not suite:
-            raise UsageError(f"repository {name}: apt needs a suite, such as bookworm")
-        path, text = f"{folder}/{name}.sources", deb822(uri, suite, components, keyring)
+            raise UsageError(f"repository {label}: apt needs a suite, such as bookworm")
+        path, text = f"{folder}/{label}.sources", deb822(uri, suite, components, keyring)
         pin = f'{HEAD}Package: *\nPin: origin "{urlsplit(uri).hostname or ""}"\nPin-Priority: {PREFER_APT}\n'
-        _present_or_not(node, f"/etc/apt/preferences.d/{name}.pref", pin if preferred else "")
+        _present_or_not(node, f"/etc/apt/preferences.d/{label}.pref", pin if preferred else "")
     node.write_file(path, text)
     return node.done(path)
 
@@ -90,18 +90,18 @@ def no_repository(task: Task, *, names: Sequence[str]) -> Result[None]:
     return node.done()
 
 
-def pin(task: Task, *, name: str, packages: Sequence[str], to: str, priority: int = 1001) -> Result[str] | Result[None]:
+def pin(task: Task, *, label: str, packages: Sequence[str], to: str, priority: int = 1001) -> Result[str] | Result[None]:
     """Pin packages (names or globs), apt_preferences(5): `to` is `version 1:10.11*`, `release n=bookworm` or `origin "HOST"`.
 
     A priority above 1000 also downgrades. Skipped on Red Hat, where `packages(held=...)` and `preferred` do it.
     """
-    _check(name)
+    _check(label)
     if not re.match(r"^(version|release|origin) \S[^\n]*$", to):
-        raise UsageError(f"pin {name}: {to!r} is none of `version ...`, `release ...`, `origin ...`")
+        raise UsageError(f"pin {label}: {to!r} is none of `version ...`, `release ...`, `origin ...`")
     node = Node(task)
     if family(node).manager != "apt":
         return node.skipped("pins are apt's: use packages(held=...) or repository(preferred=yes)")
-    path = f"/etc/apt/preferences.d/{name}.pref"
+    path = f"/etc/apt/preferences.d/{label}.pref"
     node.write_file(path, f"{HEAD}Package: {' '.join(packages)}\nPin: {to}\nPin-Priority: {priority}\n")
     return node.done(path)
 

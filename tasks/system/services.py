@@ -84,16 +84,16 @@ class UnitState:
         return self.active not in _PASSING
 
 
-def unit_state(task: Task, *, name: str) -> Result[UnitState]:
+def unit_state(task: Task, *, unit: str) -> Result[UnitState]:
     """Observe a unit, one that does not exist too (`known` is False)."""
     node = Node(task)
-    return node.done(_look(node, name))
+    return node.done(_look(node, unit))
 
 
 def service(
     task: Task,
     *,
-    name: str,
+    unit: str,
     state: Literal["started", "stopped"] | None = None,
     enabled: bool | None = None,
     masked: bool | None = None,
@@ -104,39 +104,39 @@ def service(
     CommandFailed with the unit's status and the end of its journal where it does not start.
     """
     node = Node(task)
-    now = _look(node, name, seconds=SETTLE_SECONDS)
+    now = _look(node, unit, seconds=SETTLE_SECONDS)
     if not now.known and not node.dry_run:
         if state != "started" and not enabled and masked is None:
             return node.done(now)
-        raise Refused(f"{node.name}: systemd knows no unit {name}: install what brings it, or check the name")
+        raise Refused(f"{node.name}: systemd knows no unit {unit}: install what brings it, or check the name")
     for verb in decide(now, state=state, enabled=enabled, masked=masked):
         _act(node, verb, now)
     if not now.known:  # a dry run: an earlier part of the chain may be about to install it
-        return node.done(lambda: _look(node, name))
+        return node.done(lambda: _look(node, unit))
     if not node.gate.effects:
         return node.done(now)
-    return node.done(lambda: _as_wanted(node, name, state))
+    return node.done(lambda: _as_wanted(node, unit, state))
 
 
-def restart(task: Task, *, name: str) -> Result[UnitState]:
+def restart(task: Task, *, unit: str) -> Result[UnitState]:
     """Restart a unit, always; returns when it rests again. Raises Refused, CommandFailed as `service` does."""
     node = Node(task)
-    now = _look(node, name)
+    now = _look(node, unit)
     _refuse_unknown(node, now)
     _act(node, "restart", now)
-    return node.done(lambda: _as_wanted(node, name, "started"))
+    return node.done(lambda: _as_wanted(node, unit, "started"))
 
 
-def reload(task: Task, *, name: str) -> Result[UnitState]:
+def reload(task: Task, *, unit: str) -> Result[UnitState]:
     """Let a running unit read its configuration again, always. Raises Refused for one that cannot, or does not run."""
     node = Node(task)
-    now = _look(node, name)
+    now = _look(node, unit)
     _refuse_unknown(node, now)
     if now.known and not (now.running and now.can_reload):
         why = "cannot reload" if now.running else f"is {now.active}"
-        raise Refused(f"{node.name}: {name} {why}: restart it instead")
+        raise Refused(f"{node.name}: {unit} {why}: restart it instead")
     _act(node, "reload", now)
-    return node.done(lambda: _as_wanted(node, name, "started"))
+    return node.done(lambda: _as_wanted(node, unit, "started"))
 
 
 def decide(

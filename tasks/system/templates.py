@@ -25,7 +25,7 @@ def template(
     path: str,
     text: str,
     values: Mapping[str, Any],
-    name: str = "",
+    source: str = "",
     mode: str = "",
     owner: str = "",
     backup: bool = False,
@@ -33,9 +33,9 @@ def template(
     """Make the file `path` what the template `text` gives with `values` and `host`; the value says whether it changed.
 
     Secrets among the values are written as they are and masked in the diff. Raises UsageError, which names the template
-    (`name`, else the path) and the line, for a variable that is missing, before the node is touched.
+    (`source`, else the path) and the line, for a variable that is missing, before the node is touched.
     """
-    content = render(name or path, text, {"host": task.host, **values})
+    content = render(source or path, text, {"host": task.host, **values})
     node = Node(task)
     return node.done(node.write_file(path, content, mode=mode, owner=owner, backup=backup))
 
