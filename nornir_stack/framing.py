@@ -22,7 +22,7 @@ INLINE_STDIN = 16 * 1024
 # `_b` and `_e` print the marks. A command may have made the pipe non-blocking, hence the loops.
 # `_r NONCE WORD...` runs a command with fd 3 as its stdin. `read` learns the pid of the subshell, which setsid keeps.
 # `_l` asks who could still write into the pipes: a process younger than the command that holds one of them. A daemon that
-# let go of them does no harm. If the kernel's last pid is the command's own, nothing was forked since, and that is all.
+# let go of them does no harm. Younger are the pids from the command's to the kernel's last one: mostly none, or few.
 PRELUDE = r"""
 unset ENV BASH_ENV DEBIAN_FRONTEND
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -35,16 +35,28 @@ _e() {
     until printf '%se%s %s\n' "$1" "$2" "$3" 2>/dev/null; do sleep 0.02; done
     until printf '%se\n' "$1" >&2; do sleep 0.02; done
 }
+_h() {
+    for _f in /proc/"$1"/fd/*; do
+        [ "$_f" -ef /proc/$$/fd/1 ] && return
+        [ "$_f" -ef /proc/$$/fd/2 ] && return
+    done
+    return 1
+}
 _l() {
     read -r _ _ _ _ _x </proc/loadavg
-    [ "$_x" = "$1" ] && return 1
-    [ "$_x" -gt "$1" ] && _x=$1 || _x=0
-    for _d in /proc/[0-9]*; do
-        [ "${_d#/proc/}" -gt "$_x" ] && [ "${_d#/proc/}" != $$ ] || continue
-        for _f in "$_d"/fd/*; do
-            [ "$_f" -ef /proc/$$/fd/1 ] && return
-            [ "$_f" -ef /proc/$$/fd/2 ] && return
+    _i=$1
+    if [ "$_x" -ge "$_i" ] && [ "$_x" -le $((_i + 300)) ]; then
+        while [ "$_i" -lt "$_x" ]; do
+            _i=$((_i + 1))
+            [ -e "/proc/$_i" ] && _h "$_i" && return
         done
+        return 1
+    fi
+    for _d in /proc/[0-9]*; do
+        _d=${_d#/proc/}
+        [ "$_x" -gt "$_i" ] && [ "$_d" -gt "$_x" ] && continue
+        [ "$_x" -gt "$_i" ] && [ "$_d" -le "$_i" ] && continue
+        [ "$_d" != $$ ] && _h "$_d" && return
     done
     return 1
 }
