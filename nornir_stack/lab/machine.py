@@ -1,0 +1,195 @@
+"""This machine, as the lab uses it: programs, mounts, control groups. Nothing of a lab's own shape here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nornir_stack.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+PACKAGES = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "ip": "iproute2",
+    "apt-ftparchive": "apt-utils",
+    "nft": "nftables",
+    "losetup": "mount",
+    "nsenter": "util-linux",
+}
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class LabError(StackError):
+    """This machine did not do what the lab asked of it."""
+
+
+def run(*argv: str, check: bool = True, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+    """Run a program; its stdout. Raises LabError with what it said."""
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, input=stdin, env=None if env is None else {**os.environ, **env}
+    )
+    if check and done.returncode:
+        said = (done.stderr or done.stdout).strip()[-2000:]
+        raise LabError(f"`{' '.join(argv[:6])}` ended with status {done.returncode}: {said}")
+    return done.stdout
+
+
+def missing_packages() -> list[str]:
+    """Debian packages of the programs that the lab needs and this machine lacks."""
+    found = [package for program, package in PACKAGES.items() if shutil.which(program, path=_path()) is None]
+    if not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
+        found.append("debian-archive-keyring")
+    return sorted(set(found))
+
+
+def install(packages: list[str]) -> None:
+    """Install Debian packages on this machine; services that they bring are not asked for."""
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "update", "-q", env=env, check=False)
+    run("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages, env=env)
+
+
+def reason_against() -> str | None:
+    """Why nodes cannot be booted here, in a sentence; None where they can."""
+    if os.geteuid() != 0:
+        return "booting nodes needs root: run it with sudo"
+    if missing := missing_packages():
+        if shutil.which("apt-get") is None:
+            return f"this machine lacks {', '.join(missing)}, and has no apt-get to install them"
+        return None
+    if not Path("/proc/self/ns/pid").exists() or not os.access("/sys/fs/cgroup", os.R_OK):
+        return "this kernel shows no namespaces or control groups: containers cannot be booted here"
+    return None
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def systemd_runs() -> bool:
+    """Whether this machine's PID 1 is systemd."""
+    return Path("/run/systemd/system").is_dir() and Path("/proc/1/comm").read_text().strip() == "systemd"
+
+
+def mounted(path: Path) -> bool:
+    wanted = str(path.resolve())
+    return any(line.split()[1] == wanted for line in Path("/proc/self/mounts").read_text().splitlines())
+
+
+def unmount(path: Path) -> None:
+    if mounted(path):
+        run("umount", "--recursive", str(path))
+
+
+# Where PID 1 is not systemd, several containers started from one place would share a control group, and services
+# die with 219/CGROUP: each gets its own, in every hierarchy that systemd uses.
+
+
+def cgroup_folders(name: str) -> list[Path]:
+    roots = [_CGROUPS / "systemd", _CGROUPS / "unified"]
+    if not roots[0].exists():
+        roots = [_CGROUPS]
+    return [root / name for root in roots if root.exists()]
+
+
+_DAEMON = """
+log=$1; pid=$2; shift 2
+while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done
+shift
+echo $$ >"$pid.new" && mv "$pid.new" "$pid"
+exec "$@" </dev/null >>"$log" 2>&1
+"""
+
+
+def start_daemon(name: str, argv: list[str], *, log: Path) -> int:
+    """Start a program that outlives this one, in a session and a control group of its own; its process id."""
+    folders = cgroup_folders(name)
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    freeze(name, frozen=False)  # a group that a killed lab left frozen would swallow the new process
+    note = log.with_suffix(".pid")
+    note.unlink(missing_ok=True)
+    run("setsid", "--fork", "sh", "-c", _DAEMON, "sh", str(log), str(note), *map(str, folders), "--", *argv)
+    wait_for(note.exists, 10, f"{argv[0]} to start")
+    pid = int(note.read_text())
+    note.unlink()
+    return pid
+
+
+def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until `holds()`; raises LabError that says what was waited for."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise LabError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(0.02)
+
+
+def remove_cgroup(name: str) -> None:
+    """Kill whatever is left in a group, and remove it."""
+    folders = [folder for folder in cgroup_folders(name) if folder.is_dir()]
+    if not folders:
+        return
+    freeze(name, frozen=False)
+
+    def empty() -> bool:
+        pids = [pid for folder in folders for path in folder.rglob("cgroup.procs") for pid in path.read_text().split()]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        return not pids
+
+    wait_for(empty, 20, f"the processes of {name} to die")
+    for folder in folders:
+        for inner in sorted((path for path, _, _ in os.walk(folder)), key=len, reverse=True):
+            Path(inner).rmdir()
+
+
+def freeze(name: str, *, frozen: bool) -> None:
+    """Stop or go on with every process of a group."""
+    for folder in cgroup_folders(name):
+        if (folder / "cgroup.freeze").exists():
+            (folder / "cgroup.freeze").write_text("1" if frozen else "0")
+            return
+    if not frozen:
+        return
+    raise LabError("this machine has no cgroup v2: a node cannot be paused")
+
+
+def children(pid: int) -> Iterator[int]:
+    """The direct child processes of `pid`."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    yield int(entry.name)
+
+
+def start_time(pid: int) -> str:
+    """When a process started (clock ticks), to tell it from a later one of the same number; '' if it is gone."""
+    try:
+        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def memory(pid: int) -> int:
+    """Bytes that a process and its descendants hold for themselves (Pss)."""
+    total, todo = 0, [pid]
+    while todo:
+        current = todo.pop()
+        with suppress(OSError, IndexError, ValueError):
+            text = (Path("/proc") / str(current) / "smaps_rollup").read_text()
+            total += int(text.partition("\nPss:")[2].split()[0]) * 1024
+        todo += children(current)
+    return total

@@ -1,0 +1,212 @@
+"""Image trees and the package mirror: built once from Debian's packages, cached by what they hold."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nornir_stack.errors import UsageError
+from nornir_stack.lab.machine import LabError, run, unmount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Tell = Callable[[str], None]
+
+RECIPE = "5"  # change it whenever what is built below changes
+BASE = (
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "iputils-ping",
+    "kmod",
+    "libpam-systemd",
+    "netcat-openbsd",
+    "nftables",
+    "openssh-server",
+    "procps",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+)
+# What the image trees hold beside the base; with `db` a node is prepared for a database and nothing of it has run.
+TREES: dict[str, tuple[str, ...]] = {
+    "base": (),
+    "db": ("mariadb-server", "galera-4", "mariadb-backup", "rsync", "socat"),
+}
+MIRROR_URL = "http://deb.debian.org"
+POLICY = "#!/bin/sh\nexit 101\n"
+
+
+def cache_folder() -> Path:
+    """$NORNIR_STACK_CACHE, by default /var/cache/nornir-stack: trees and packages, used by all labs."""
+    return Path(os.environ.get("NORNIR_STACK_CACHE") or "/var/cache/nornir-stack")
+
+
+@contextmanager
+def _building(kind: str, *holds: str) -> Iterator[tuple[Path, Path | None]]:
+    """The cached folder for `holds`, and a folder to build it in, or None if it is there already."""
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    name = f"{kind}-{hashlib.sha256(' '.join((RECIPE, *holds)).encode()).hexdigest()[:12]}"
+    wanted = cache / name
+    if wanted.is_dir():
+        yield wanted, None
+        return
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another lab may be building the same
+        if wanted.is_dir():
+            yield wanted, None
+            return
+        new = cache / f"{name}.new"
+        _remove(new)
+        yield wanted, new
+        new.rename(wanted)
+
+
+def _remove(path: Path) -> None:
+    for inner in ("proc", "dev", "srv/mirror"):
+        if (path / inner).exists():
+            unmount(path / inner)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def base_tree(suite: str, tell: Tell) -> Path:
+    """A Debian with systemd and sshd that was never booted; no Python in it."""
+    with _building("base", suite, *BASE) as (wanted, new):
+        if new is not None:
+            tell(f"building the base image of {suite} (once, half a minute)")
+            sources = [
+                f"deb {MIRROR_URL}/debian {suite} main",
+                f"deb {MIRROR_URL}/debian {suite}-updates main",
+                f"deb {MIRROR_URL}/debian-security {suite}-security main",
+            ]
+            run(
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                "--mode=root",
+                f"--include={','.join(BASE)}",
+                "--dpkgopt=path-exclude=/usr/share/doc/*",
+                "--dpkgopt=path-exclude=/usr/share/man/*",
+                "--dpkgopt=path-exclude=/usr/share/locale/*",
+                "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
+                suite,
+                str(new),
+                *sources,
+            )
+            _as_image(new)
+    return wanted
+
+
+def _as_image(tree: Path) -> None:
+    """Take out what must differ between nodes, and what would work behind a test's back."""
+    for path in (tree / "etc/ssh").glob("ssh_host_*"):
+        path.unlink()
+    (tree / "etc/hostname").unlink(missing_ok=True)
+    (tree / "etc/machine-id").write_text("")
+    (tree / "var/lib/dbus/machine-id").unlink(missing_ok=True)
+    wants = tree / "etc/systemd/system/timers.target.wants"
+    for timer in ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "e2scrub_all.timer"):
+        (wants / timer).unlink(missing_ok=True)
+    network = tree / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
+    network.unlink(missing_ok=True)
+    network.symlink_to("/lib/systemd/system/systemd-networkd.service")
+    for path in (tree / "etc/apt/sources.list.d").glob("*"):
+        path.unlink()
+    (tree / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/srv/mirror ./\n")
+    (tree / "srv/mirror").mkdir(parents=True, exist_ok=True)
+
+
+def mirror(suite: str, packages: tuple[str, ...], tell: Tell) -> Path:
+    """A small apt repository of `packages` and of all that they need beside the base tree."""
+    base = base_tree(suite, tell)
+    wanted_names = sorted({*packages, *(name for names in TREES.values() for name in names)})
+    with _building("mirror", suite, base.name, *wanted_names) as (wanted, new):
+        if new is not None:
+            tell(f"fetching {len(wanted_names)} packages and what they need for the nodes (once)")
+            _fetch(base, new, suite, wanted_names)
+    return wanted
+
+
+def _fetch(base: Path, new: Path, suite: str, names: list[str]) -> None:
+    scratch = new.with_name(new.name + "-root")
+    _remove(scratch)
+    run("cp", "-a", "--reflink=auto", str(base), str(scratch))
+    try:
+        lines = [
+            f"deb {MIRROR_URL}/debian {suite} main",
+            f"deb {MIRROR_URL}/debian {suite}-updates main",
+            f"deb {MIRROR_URL}/debian-security {suite}-security main",
+        ]
+        (scratch / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
+        shutil.copy("/etc/resolv.conf", scratch / "etc/resolv.conf")
+        _in_tree(scratch, "apt-get", "update", "-q")
+        for name in names:  # one at a time: some conflict with each other, and a node wants only one of those
+            _in_tree(scratch, "apt-get", "install", "-y", "-q", "--download-only", "--no-install-recommends", name)
+        new.mkdir()
+        for path in (scratch / "var/cache/apt/archives").glob("*.deb"):
+            shutil.move(path, new / path.name)
+        listing = run("sh", "-c", 'cd "$1" && apt-ftparchive packages .', "sh", str(new))
+        (new / "Packages").write_text(listing)
+    finally:
+        _remove(scratch)
+
+
+def _in_tree(tree: Path, *argv: str) -> None:
+    """Run a program in a tree that is not booted."""
+    run("mount", "--bind", "/dev", str(tree / "dev"))
+    run("mount", "-t", "proc", "proc", str(tree / "proc"))
+    try:
+        run("chroot", str(tree), *argv, env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"})
+    finally:
+        unmount(tree / "proc")
+        unmount(tree / "dev")
+
+
+def image_tree(name: str, suite: str, packages: tuple[str, ...], tell: Tell) -> Path:
+    """The tree for nodes that say `tree: NAME`; `db` has the database's packages, none of which was ever started."""
+    if name not in TREES:
+        raise UsageError(f"there is no image tree {name!r}: {', '.join(TREES)}")
+    base = base_tree(suite, tell)
+    if name == "base":
+        return base
+    repository = mirror(suite, packages, tell)
+    with _building(name, suite, base.name, repository.name, *TREES[name]) as (wanted, new):
+        if new is not None:
+            tell(f"building the image {name!r} (once)")
+            run("cp", "-a", "--reflink=auto", str(base), str(new))
+            _install(new, repository, TREES[name])
+    return wanted
+
+
+def _install(tree: Path, repository: Path, packages: tuple[str, ...]) -> None:
+    policy = tree / "usr/sbin/policy-rc.d"
+    policy.write_text(POLICY)
+    policy.chmod(0o755)
+    run("mount", "--bind", str(repository), str(tree / "srv/mirror"))
+    try:
+        _in_tree(tree, "apt-get", "update", "-q")
+        _in_tree(tree, "apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
+        _in_tree(tree, "apt-get", "clean")
+    finally:
+        unmount(tree / "srv/mirror")
+    policy.unlink()
+    # Debian enables the service, and would start it alone at the first boot; rsync's daemon is of no use here
+    for unit in ("mariadb.service", "rsync.service"):
+        (tree / "etc/systemd/system/multi-user.target.wants" / unit).unlink(missing_ok=True)
+
+
+def drop_cache() -> None:
+    """Remove every cached tree and mirror; refuses while a node runs on one of them."""
+    cache = cache_folder()
+    lowers = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"lowerdir={cache}" in line]
+    if lowers:
+        raise LabError("nodes of a lab run on the cached trees: `nornir-stack lab down` first")
+    shutil.rmtree(cache, ignore_errors=True)
