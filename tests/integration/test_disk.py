@@ -59,7 +59,13 @@ def one(lab: Lab, task: Callable[..., Result[Any]], *, dry_run: bool = False, **
 @pytest.mark.parametrize("filesystem", ["ext4", "xfs"])
 def test_disk_is_made_once(lab: Lab, device: str, filesystem: str) -> None:
     """An empty disk is partitioned, formatted, in fstab by UUID and mounted; the second time nothing changes."""
-    words = {"device": device, "mount": MOUNT, "filesystem": filesystem, "label": "dbdata", "owner": "daemon:daemon"}
+    words: dict[str, Any] = {
+        "device": device,
+        "mount": MOUNT,
+        "filesystem": filesystem,
+        "label": "dbdata",
+        "owner": "daemon:daemon",
+    }
     plan = one(lab, data_disk, dry_run=True, **words)
     assert plan.changed
     assert f"+partition {device}" in plan.diff
@@ -78,7 +84,7 @@ def test_disk_is_made_once(lab: Lab, device: str, filesystem: str) -> None:
 
 def test_a_reboot_keeps_the_data(lab: Lab, device: str) -> None:
     """After a stop and start (the kernel's partition has another number by then) the same file system is mounted again."""
-    words = {"device": device, "mount": MOUNT, "label": "dbdata"}
+    words: dict[str, Any] = {"device": device, "mount": MOUNT, "label": "dbdata"}
     uuid = one(lab, data_disk, **words).value
     inside(lab, f"echo kept > {MOUNT}/kept")
     lab.stop("n1")
@@ -98,7 +104,7 @@ def test_a_cut_run_goes_on(lab: Lab, device: str, cut_before: str, monkeypatch: 
             raise Refused("cut here")
         whole(node, disk, wanted, step)
 
-    words = {"device": device, "mount": MOUNT, "label": "dbdata"}
+    words: dict[str, Any] = {"device": device, "mount": MOUNT, "label": "dbdata"}
     monkeypatch.setattr(disk_tasks, "_act", cut)
     with pytest.raises(Refused, match="cut here"):
         one(lab, data_disk, **words)
@@ -122,7 +128,7 @@ def test_what_holds_something_is_not_formatted(lab: Lab, device: str, before: st
     one(lab, tool)
     inside(lab, before.format(device))
     checksum = inside(lab, f"cksum < {device}")
-    words = {"device": device, "mount": MOUNT, "label": "dbdata"}
+    words: dict[str, Any] = {"device": device, "mount": MOUNT, "label": "dbdata"}
     with pytest.raises(Refused, match=said) as refusal:
         one(lab, data_disk, **words)
     assert inside(lab, f"cksum < {device}") == checksum

@@ -99,7 +99,7 @@ def opened_once(lab: Lab, name: str, listing: str) -> None:
 
     def others() -> str:
         lines = inside(lab, name, listing).splitlines()
-        return "\n".join(line for line in lines if "nornir-stack" not in line and not line.startswith("#"))
+        return "\n".join(line.rstrip() for line in lines if "nornir-stack" not in line and not line.startswith("#")).strip()
 
     words, before = galera(lab), others()
     files = inside(lab, name, "find /etc -type f | sort | xargs cksum")
@@ -181,5 +181,5 @@ def test_firewalld(lab: Lab) -> None:
     opened_once(
         lab,
         "fwd",
-        "firewall-cmd --list-all-zones; firewall-cmd --policy=nornir-galera --list-rich-rules | sed 's/^/nornir-stack /'",
+        "firewall-cmd --list-all-zones; firewall-cmd --policy=nornir-galera --list-rich-rules | sed 's/^rule/nornir-stack rule/'",
     )
