@@ -181,5 +181,5 @@ def test_firewalld(lab: Lab) -> None:
     opened_once(
         lab,
         "fwd",
-        "firewall-cmd --list-all-zones; firewall-cmd --policy=nornir-galera --list-rich-rules | sed 's/^rule/nornir-stack rule/'",
+        "firewall-cmd --list-all-zones; firewall-cmd --policy=nornir-galera --list-rich-rules | sed 's/^rule/nornir-stack/'",
     )
