@@ -62,12 +62,14 @@ class Session:
         self._way = way
         self.ended = False
         mark = nonce()
-        self._hello = _Hello(mark, sudo, lambda: self._pipe)
+        self._hello = _Hello(mark)
         self._call = Call(self._hello.complete)
         prefix = "" if sudo is None else f"sudo -S -p {self._hello.prompt} -- " if sudo.password else "sudo -n -- "
         self._pipe = way.start(f"exec {prefix}sh -c 'echo {mark}; exec sh'", self._received, self._lost)
         try:
             self._await(self._call, sudo)
+            if not self._hello.ready:
+                self._answer(sudo)
             ready, reply = self.exchange(PRELUDE.encode() + shell_script("id -u", mark := nonce()), mark)
             self._await(ready, None)
         except BaseException:
@@ -77,6 +79,14 @@ class Session:
 
     def _await(self, call: Call, sudo: Sudo | None) -> None:
         if not call.woken.wait(OPEN_SECONDS) or not call.done:
+            raise _refused(self._way.name, sudo, self._hello.said)
+
+    def _answer(self, sudo: Sudo | None) -> None:
+        """sudo asked: give the password, once."""
+        self._call = Call(self._hello.complete)
+        self._pipe.write(reveal(sudo.password if sudo else None) + b"\n")
+        self._await(self._call, sudo)
+        if not self._hello.ready:
             raise _refused(self._way.name, sudo, self._hello.said)
 
     def exchange(self, script: bytes, mark: str, stdin: bytes = b"") -> tuple[Call, Reply]:
@@ -113,15 +123,17 @@ class Session:
 
 
 class _Hello:
-    """Waits for the first word of the shell behind whatever a login prints; answers sudo's prompt, once."""
+    """Waits for the first word of the shell, behind whatever a login prints, or for sudo's next prompt."""
 
-    def __init__(self, mark: str, sudo: Sudo | None, pipe: Callable[[], Pipe]) -> None:
+    def __init__(self, mark: str) -> None:
         self.prompt = f"{mark}p"
         self._word = f"{mark}\n".encode()
-        self._password = None if sudo is None else sudo.password
-        self._pipe = pipe
         self._streams = (bytearray(), bytearray())
-        self._answered = False
+        self._asked = 0
+
+    @property
+    def ready(self) -> bool:
+        return self._word in self._streams[0]
 
     @property
     def said(self) -> str:
@@ -131,13 +143,8 @@ class _Hello:
 
     def complete(self, data: bytes, stderr: bool) -> bool:
         self._streams[stderr].extend(data)
-        asked = self._streams[1].count(self.prompt.encode())
-        if asked > 1:  # it was the wrong one
-            self._pipe().close()
-        elif asked and self._password and not self._answered:
-            self._answered = True
-            self._pipe().write(reveal(self._password) + b"\n")
-        return self._word in self._streams[0]
+        before, self._asked = self._asked, self._streams[1].count(self.prompt.encode())
+        return self.ready or self._asked > before
 
 
 def _refused(where: str, sudo: Sudo | None, said: str) -> ConnectionFailed:

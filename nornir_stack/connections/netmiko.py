@@ -57,7 +57,7 @@ def device(host: Host, config: Config) -> Device:
     """
     try:
         from netmiko.exceptions import NetmikoAuthenticationException  # noqa: PLC0415  an extra
-        from paramiko.ssh_exception import BadHostKeyException, SSHException  # noqa: PLC0415  comes with it
+        from paramiko.ssh_exception import BadHostKeyException, SSHException  # type: ignore[import-untyped]  # noqa: PLC0415  comes with it, without types
     except ImportError:
         raise UsageError("network devices need the extra: pip install 'nornir-stack[netmiko]'") from None
     try:

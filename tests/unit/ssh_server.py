@@ -97,7 +97,7 @@ class _Child(asyncio.SubprocessProtocol):
         with contextlib.suppress(OSError):
             self._sinks[fd].write(data)
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+    def pipe_connection_lost(self, fd: int, _why: Exception | None) -> None:
         self._open.discard(fd)
         if not self._open:
             self.closed.set()

@@ -149,5 +149,5 @@ def test_named_user_goes_by_tcp(server: Server, tmp_path: Path) -> None:
 def test_plain_nornir_cannot_open_it() -> None:
     """Without the way to the node there is no connection, and the message names the door."""
     ConnectionPluginRegister.auto_register()
-    with pytest.raises(UsageError, match="mysql.mysql"):
+    with pytest.raises(UsageError, match=r"mysql\.mysql"):
         Host("db1").get_connection("mysql", Config())

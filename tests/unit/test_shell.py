@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from nornir_stack.command import Command, command, sh
 from nornir_stack.connections.local import LocalWay
-from nornir_stack.errors import Cancelled, ConnectionLost, Locked, TimedOut
+from nornir_stack.errors import Cancelled, ConnectionLost, Locked, LoginRefused, TimedOut
 from nornir_stack.framing import INLINE_STDIN
 from nornir_stack.secret import Secret
+from nornir_stack.session import Sudo
 from nornir_stack.shell import ShellConnection
 from tests.unit.shells import KINDS, runs, shell_by, until
 
@@ -134,7 +136,9 @@ def test_environment_is_known(shell: ShellConnection) -> None:
     assert "/usr/sbin" in output.lines[1].split(":")
 
 
-@pytest.mark.parametrize("script", ["sleep 60", "sleep 60 & sleep 61", "kill -STOP $$; sleep 60", "trap '' TERM; sleep 60 & wait; wait; sleep 60"])
+@pytest.mark.parametrize(
+    "script", ["sleep 60", "sleep 60 & sleep 61", "kill -STOP $$; sleep 60", "trap '' TERM; sleep 60 & wait; wait; sleep 60"]
+)
 def test_timeout_ends_the_command_and_not_the_connection(shell: ShellConnection, tmp_path: Path, script: str) -> None:
     """TimedOut names the command; every process of it is gone; the connection answers."""
     pids = tmp_path / "pids"
@@ -221,6 +225,54 @@ def test_waiting_for_a_turn_is_part_of_the_timeout(shell: ShellConnection, tmp_p
     thread.join()
 
 
+# to become root
+
+SUDO = """#!/bin/sh
+# asks as sudo -S does, for: sudo -S -p PROMPT -- COMMAND...
+[ "$1" = -n ] && { echo "sudo: a password is required" >&2; exit 1; }
+for try in 1 2 3; do
+    printf %s "$3" >&2
+    read -r given
+    [ "$given" = swordfish ] && { shift 4; exec "$@"; }
+    echo "Sorry, try again." >&2
+done
+exit 1
+"""
+
+
+@pytest.fixture
+def sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "sudo"
+    program.write_text(SUDO, "utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("sudo")
+def test_sudo_gets_its_password_when_it_asks() -> None:
+    """The password goes to sudo's prompt; then the shell answers as any other."""
+    shell = ShellConnection(LocalWay(), Sudo("swordfish"))
+    assert answers(shell)
+    shell.close()
+
+
+@pytest.mark.usefixtures("sudo")
+@pytest.mark.parametrize(("password", "why"), [("trout5", "refused the password"), (None, "wants a password")])
+def test_sudo_that_refuses_is_a_refused_login(password: str | None, why: str) -> None:
+    """A wrong password is given once; a missing one is asked for by no prompt. The message does not hold it."""
+    with pytest.raises(LoginRefused, match=why) as caught:
+        ShellConnection(LocalWay(), Sudo(password))
+    assert "trout5" not in str(caught.value)
+
+
+def test_sudo_that_does_not_ask_never_passes_the_password_to_the_shell(sudo: None, tmp_path: Path) -> None:
+    """Where sudo needs no password, none is written: the shell would take it for a command."""
+    (tmp_path / "sudo").write_text('#!/bin/sh\nshift 4; exec "$@"\n', "utf-8")
+    shell = ShellConnection(LocalWay(), Sudo("echo poisoned >&2"))
+    assert answers(shell)
+    shell.close()
+
+
 # locks
 
 
@@ -231,7 +283,9 @@ def other() -> Iterator[ShellConnection]:
     opened.close()
 
 
-def test_lock_is_held_against_others_until_it_is_given_back(shell: ShellConnection, other: ShellConnection, tmp_path: Path) -> None:
+def test_lock_is_held_against_others_until_it_is_given_back(
+    shell: ShellConnection, other: ShellConnection, tmp_path: Path
+) -> None:
     """The loser is told who holds it; after `unlock` it wins."""
     path = str(tmp_path / "lock")
     shell.lock(path, "ann for run 1")

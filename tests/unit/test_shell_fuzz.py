@@ -35,7 +35,7 @@ any_bytes = st.lists(st.one_of(st.binary(max_size=200), near_marks), max_size=6)
 @settings(max_examples=60, deadline=None)
 @given(before=any_bytes, out=any_bytes, err=any_bytes, status=st.integers(0, 255), left=st.booleans(), data=st.data())
 def test_decoder_finds_the_output_in_any_pieces(
-    before: bytes, out: bytes, err: bytes, status: int, left: bool, data: st.DataObject
+    *, before: bytes, out: bytes, err: bytes, status: int, left: bool, data: st.DataObject
 ) -> None:
     """Whatever stands in it, wherever the pieces are cut, and whatever late output comes before the first mark."""
     mark = MARK.encode()
@@ -65,11 +65,13 @@ def test_any_output_comes_back(shell: ShellConnection, out: bytes, err: bytes, s
         assert (output.err, output.status) == (err, status)
 
 
-words = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=20)
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
 @LIVE
-@given(st.lists(st.one_of(words, st.binary(max_size=8).map(lambda b: b.replace(b"\0", b"").decode("utf-8", "surrogateescape")))))
+@given(
+    st.lists(st.one_of(words, st.binary(max_size=8).map(lambda b: b.replace(b"\0", b"").decode("utf-8", "surrogateescape"))))
+)
 def test_any_words_arrive(shell: ShellConnection, argv: list[str]) -> None:
     """argv is passed word by word."""
     output = shell.run(command("printf", "%s\\0", *argv), timeout=20)

@@ -113,19 +113,17 @@ def test_closed_port_is_named() -> None:
     """Unreachable is ConnectionFailed with host and port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(ConnectionFailed, match=f"127.0.0.1:{port}: the port is closed"):
+    with pytest.raises(ConnectionFailed, match=rf"127\.0\.0\.1:{port}: the port is closed"):
         SshPlugin().open("127.0.0.1", USER, None, port, None, {"client_keys": []})
 
 
 def test_silent_port_times_out(tmp_path: Path) -> None:
     """A host that accepts and says nothing is given up after connect_timeout."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(ConnectionFailed, match="no answer within 0.3 s"),
-    ):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         (tmp_path / "known_hosts").touch()
         extras = {"known_hosts": str(tmp_path / "known_hosts"), "connect_timeout": 0.3}
-        SshPlugin().open("127.0.0.1", USER, None, silent.getsockname()[1], None, extras)
+        with pytest.raises(ConnectionFailed, match=r"no answer within 0\.3 s"):
+            SshPlugin().open("127.0.0.1", USER, None, silent.getsockname()[1], None, extras)
 
 
 def test_missing_known_hosts_file_is_a_refused_host_key(server: SshServer, tmp_path: Path) -> None:
@@ -142,13 +140,13 @@ def test_unknown_option_is_refused() -> None:
 
 def test_sudo_that_is_not_there_is_a_refused_login(server: SshServer) -> None:
     """Not becoming root is said at once, with what sudo or the shell said."""
-    config = {"sudo": True, "sudo_password": "swordfish"}
+    config: dict[str, Any] = {"sudo": True, "sudo_password": "swordfish"}
     if Path("/usr/bin/sudo").exists():
         shell = opened(server, **config)
         assert shell.root
         shell.close()
     else:
-        with pytest.raises(LoginRefused, match="could not become root.*sudo"):
+        with pytest.raises(LoginRefused, match=r"could not become root.*sudo"):
             opened(server, **config)
 
 
@@ -162,7 +160,7 @@ def test_cut_connection_in_flight(server: SshServer, tmp_path: Path) -> None:
 
     thread = threading.Thread(target=cut)
     thread.start()
-    with pytest.raises(ConnectionLost, match="the connection was lost while .* may still run"):
+    with pytest.raises(ConnectionLost, match=r"the connection was lost while .* may still run"):
         shell.run(sh(f"echo >{begun}; exec sleep 3"), timeout=20)
     thread.join()
     assert not shell.alive
@@ -220,7 +218,14 @@ def test_options_are_inherited_and_not_written_into_the_host() -> None:
     host = Host("db1", groups=ParentGroups([group]), defaults=defaults, connection_options=own, password="x")
     Inventory(Hosts({"db1": host}), Groups({"db": group}), defaults)
     found = parameters(host, "ssh")
-    wanted = {"hostname": "10.0.0.1", "port": 23, "username": "ann", "password": "x", "platform": None, "extras": {"sudo": True}}
+    wanted = {
+        "hostname": "10.0.0.1",
+        "port": 23,
+        "username": "ann",
+        "password": "x",
+        "platform": None,
+        "extras": {"sudo": True},
+    }
     assert found == wanted
     assert own["ssh"].port is None
 
