@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from nornir.core.task import Task  # noqa: TC002  task functions are inspected
 
-from nornir_stack import session
+from nornir_stack import framing, session
 from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.errors import Refused
 from nornir_stack.inventory.plugins import register_connections
@@ -67,7 +67,7 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stubs:
     folder = tmp_path / "bin"
     folder.mkdir()
     # the shell of a connection sets its own PATH
-    monkeypatch.setattr(session, "PRELUDE", session.PRELUDE.replace("PATH=/usr/local/sbin", f"PATH={folder}", 1))
+    monkeypatch.setattr(session, "PRELUDE", framing.PRELUDE.replace("PATH=/usr/local/sbin", f"PATH={folder}", 1))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return Stubs(folder)
 
