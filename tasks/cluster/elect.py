@@ -110,7 +110,7 @@ def election(seen: Seen[Member], hosts: Sequence[str], keep: str | None = None) 
             f"The position of {words(lost_track)} could not be found, so nobody is known to be the most advanced. "
             f"Look at the log of --wsrep-recover, or name it as lost (missing={lost_track[0]})."
         )
-    leader = max(chosen, key=lambda host: _rank(seen, hosts, host))
+    leader = max(chosen, key=lambda host: _rank(seen[host]))
     foreign = against(seen, [leader], [host for host in seen if host not in hosts])
     foreign |= _ahead_but_suspect(seen, hosts, leader)
     if foreign and keep is None:
@@ -120,26 +120,30 @@ def election(seen: Seen[Member], hosts: Sequence[str], keep: str | None = None) 
     return replace(plan, discard=tuple(foreign), reasons=(why, *plan.reasons), losses=(*foreign.values(), *plan.losses))
 
 
-def _rank(seen: Seen[Member], hosts: Sequence[str], host: str) -> tuple[int, bool, bool, int]:
-    member = seen[host]
-    return member.position.seqno, not member.prepared, member.flagged, -hosts.index(host)
+def _rank(member: Member) -> tuple[int, bool, bool]:
+    """Of equals, max() takes the first, and members come in the declared order."""
+    return member.position.seqno, not member.prepared, member.flagged
 
 
 def _ahead_but_suspect(seen: Seen[Member], hosts: Sequence[str], leader: str) -> dict[str, str]:
     """Members whose saved state was zeroed, and whose data nevertheless goes beyond the leader's."""
     here = seen[leader].position
     return {
-        host: f"Galera marked the data of {host} as unsafe, but it reaches {beyond}, beyond {leader} ({here})."
+        host: f"Galera marked the data of {host} as unsafe, but it reaches {beyond}, which {leader} ({here}) has not."
         for host in hosts
-        if seen[host].suspect and (beyond := seen[host].recovered) and beyond.known and beyond.seqno > here.seqno
+        if seen[host].suspect and (beyond := seen[host].recovered) and beyond.known and _goes_beyond(beyond, here)
     }
+
+
+def _goes_beyond(one: Position, other: Position) -> bool:
+    return one.uuid != other.uuid or one.seqno > other.seqno
 
 
 def _not_yet(seen: Seen[Member], hosts: Sequence[str], undecided: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Reasons and branches of a decision that waits for `--wsrep-recover`."""
     reasons = tuple(f"{host} did not stop cleanly: only --wsrep-recover knows its position." for host in undecided)
-    known = [host for host in hosts if seen[host].position.known and host not in undecided]
-    best = max(known, key=lambda host: _rank(seen, hosts, host), default=None)
+    known = [host for host in hosts if seen[host].position.known]
+    best = max(known, key=lambda host: _rank(seen[host]), default=None)
     if best is None:
         return reasons, (
             f"Who of {words(undecided)} recovers the highest seqno leads; if their UUIDs differ, nothing is done.",

@@ -73,6 +73,6 @@ def view_differs(seen: Seen[Member], host: str, among: Sequence[str]) -> list[st
     wanted = len(among) + wsrep.arbitrators
     if wsrep.size != wanted:
         return [f"{host} counts {wsrep.size} members where {wanted} live."]
-    others = {name: seen[name].wsrep for name in among if name in seen}
+    others = {name: seen[name].wsrep for name in among}
     absent = [name for name, other in others.items() if other and other.own and wsrep.own and other.own not in wsrep.listed]
     return [f"{host} does not list {words(absent)}."] if absent else []

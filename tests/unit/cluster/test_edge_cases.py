@@ -44,6 +44,7 @@ def test_edge_case(case: dict[str, Any]) -> None:
     assert got == expected
     said = " ".join((*klass.problems, sentences(form), sentences(recover)))
     assert [part for part in case.get("says", ()) if part not in said] == [], said
+    assert [part for part in case.get("says_not", ()) if part in said] == [], said
 
 
 def parts(line: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from nornir_stack.tasks.cluster.judge import not_complete, not_grown, not_running, unhealthy, unsettled
+from nornir_stack.tasks.cluster.judge import not_complete, not_grown, not_running, state_of, unhealthy, unsettled
+from nornir_stack.tasks.cluster.member import Member, Wsrep
 from tests.unit.cluster.shorthand import cluster
 
 ALL = {"db1": "synced A 9", "db2": "synced A 9", "db3": "synced A 9"}
@@ -80,3 +83,19 @@ def test_sides_of_a_split() -> None:
     assert "db1 against db2: each side is Primary without the other (split brain)." in unhealthy(seen)
     apart = unhealthy(cluster({"db1": "synced A 9 lists=db1", "db2": "synced B 9 lists=db2"}))
     assert any("different cluster UUIDs" in sentence for sentence in apart)
+
+
+def test_the_state_of_a_member_in_words() -> None:
+    """Not connected, joining and a cut transfer are told apart."""
+    wsrep = Wsrep(primary=True, state=3, ready=True, connected=True, comment="Joined")
+    said = [
+        state_of("db1", Member(unit="active", wsrep=one))
+        for one in (wsrep, replace(wsrep, comment=""), replace(wsrep, connected=False))
+    ]
+    assert said == [
+        "db1 is Joined (wsrep_local_state 3)",
+        "db1 is in state (wsrep_local_state 3)",
+        "db1 is Primary but not connected (wsrep_connected)",
+    ]
+    starting = Member(unit="activating", sst_marker=True)
+    assert state_of("db1", starting) == "db1 is starting and receives a state transfer"
