@@ -21,6 +21,7 @@ class Command:
 
     argv: tuple[str, ...]
     stdin: str | bytes | Secret | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         words: tuple[object, ...] = self.argv
@@ -36,7 +37,9 @@ class Command:
 
     @property
     def line(self) -> str:
-        """For people and logs: quoted so that it could be pasted. A raw script is shown as it stands."""
+        """For people and logs: its label, or the words quoted so that they could be pasted; a raw script as it stands."""
+        if self.label:
+            return self.label
         if self.argv[:2] == ("sh", "-c"):
             values = self.argv[4:]
             return self.argv[2].strip() + (f"  # {shlex.join(values)}" if values else "")
@@ -51,9 +54,9 @@ def command(*argv: str, stdin: str | bytes | Secret | None = None) -> Command:
     return Command(argv, stdin)
 
 
-def sh(script: str, *values: str, stdin: str | bytes | Secret | None = None) -> Command:
-    """A POSIX shell script (the marked exception); `values` are its `$1`, `$2`..."""
-    return Command(("sh", "-c", script, "sh", *values), stdin)
+def sh(script: str, *values: str, stdin: str | bytes | Secret | None = None, label: str = "") -> Command:
+    """A POSIX shell script (the marked exception); `values` are its `$1`, `$2`... `label`: what people see of a long one."""
+    return Command(("sh", "-c", script, "sh", *values), stdin, label)
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,8 @@ class Dispatcher:
         """Run a Nornir task on these hosts, whatever failed before: a result for every one."""
         wanted = set(hosts)
         self.state.reset_failed_hosts()
-        runner = StackRunner(WORKERS, door, self.state.cut)
-        nr = Nornir(self.nr.inventory, self.nr.config, self.state, processors, runner)
-        return nr.filter(filter_func=lambda host: host.name in wanted).run(task=body, raise_on_error=False)
+        runner = StackRunner(WORKERS, door, self.state.cut, wanted)
+        return Nornir(self.nr.inventory, self.nr.config, self.state, processors, runner).run(task=body, raise_on_error=False)
 
     def each(self, hosts: Iterable[str], do: Callable[[Host], T]) -> dict[str, T]:
         """`do` for every host at once; those where it raised are left out."""

@@ -10,15 +10,15 @@ from nornir_stack import locks
 from nornir_stack.chain import Chain, Check, Plan, Stage, batches
 from nornir_stack.dispatch import Dispatcher
 from nornir_stack.effects import Door, RunState
-from nornir_stack.errors import Interrupted, Locked, StackError, UsageError
+from nornir_stack.errors import Interrupted, Locked, Refused, StackError
 from nornir_stack.events import Emitter
 from nornir_stack.guests import guarded
 from nornir_stack.interrupt import Interrupts
 from nornir_stack.journal import new_run
 from nornir_stack.results import HostReport, Report, StageReport, Status, worst
 from nornir_stack.secret import mask
-from nornir_stack.select import Selector, parse
-from nornir_stack.work import HostLog, Work, explain
+from nornir_stack.select import Selector, parse, whole
+from nornir_stack.work import HostLog, Work, explain, forgiven
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def execute(
     listeners: Sequence[Listener] = (),
 ) -> Report:
     """What `Chain.run` says."""
-    declared(nr)
+    whole(nr.inventory)
     only = parse(limit, nr.inventory) if isinstance(limit, str) else limit
     wanted = selected(chain, nr)
     acting = tuple(name for name in wanted if only is None or name in only.hosts(nr.inventory))
@@ -81,17 +81,6 @@ def execute(
     if report.interrupted:
         raise Interrupted(report)
     return report
-
-
-def declared(nr: Nornir) -> None:
-    """Refuse a filtered copy that forgot hosts: who must be seen would be judged by who was left in."""
-    names = getattr(nr.inventory.groups, "declared", None)
-    lost = [name for name in names or () if name not in nr.inventory.hosts]
-    if lost:
-        raise UsageError(
-            f"this Nornir object was filtered and knows nothing of {', '.join(lost)}: "
-            "run the chain on the whole inventory, with limit= for the hosts to act on"
-        )
 
 
 def selected(chain: Chain, nr: Nornir) -> tuple[str, ...]:
@@ -206,20 +195,25 @@ class _Run:
         self.emit("part", path, kind="plan", hosts=names)
         seen, hosts = self.floor.look(plan.observe, plan.on)
         problems: tuple[str, ...] = ()
+        assumed: tuple[str, ...] = ()
+        status = Status.OK
         chain = Chain(plan.name)
         try:
             chain = plan.decide(seen)
         except Exception as error:  # noqa: BLE001  a fault in a decision ends the chain, not the report
-            problems = (explain(error),)
+            status, problems = Status.FAILED, (explain(error),)
+            if self.pending and isinstance(error, Refused):
+                status, problems, assumed = Status.UNKNOWN, (), (f"its decision, which by now would be: {error}",)
         else:
+            assumed = ("that what was seen before the pending changes still holds after them",) if self.pending else ()
             self.emit("decided", path, reasons=chain.reasons, parts=[part.name for part in chain.parts])
         report = StageReport(
             path,
             "plan",
-            Status.FAILED if problems else Status.OK,
+            status,
             hosts,
             problems,
-            ("what was seen is from before the changes that are pending",) if self.pending else (),
+            assumed,
             tuple(map(mask, chain.reasons)),
             started,
             time.monotonic() - clock,
@@ -296,6 +290,8 @@ class _Run:
         for name in batch:
             failure = answers[name][0].exception if name in answers and answers[name].failed else None
             found[name] = logs[name].report(failure)
+            if self.state.dry_run:
+                found[name] = forgiven(found[name], pending=self.pending)
         self.pending = self.pending or (self.state.dry_run and any(report.changed for report in found.values()))
         return found
 

@@ -16,7 +16,7 @@ from nornir_stack.effects import Door, set_door
 from nornir_stack.errors import Cancelled, TimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from nornir.core.inventory import Host
     from nornir.core.task import Task
@@ -39,14 +39,17 @@ class StackRunner:
     ended; a thread that does not come back is given up behind a shut door.
     """
 
-    def __init__(self, workers: int, door: Callable[[], Door], cut: threading.Event) -> None:
+    def __init__(self, workers: int, door: Callable[[], Door], cut: threading.Event, only: Collection[str]) -> None:
         self._workers = workers
         self._door = door
         self._cut = cut
+        self._only = only
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
-        """Nornir's interface of a runner."""
-        return _Dispatch(self._workers, self._door, self._cut, task, hosts).run()
+        """Nornir's interface of a runner. Hosts that are not in `only` are left out: so a task still sees the whole
+        inventory, which a filtered copy would hide from it.
+        """
+        return _Dispatch(self._workers, self._door, self._cut, task, [h for h in hosts if h.name in self._only]).run()
 
 
 class _Dispatch:

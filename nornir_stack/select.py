@@ -6,6 +6,8 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nornir.core.inventory import Groups
+
 from nornir_stack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +54,23 @@ def hosts(*names: str) -> Selector:
 
 
 everyone = Selector("everyone", lambda _: True)
+
+
+class DeclaredGroups(Groups):
+    """An inventory's groups, which also remember every host that was declared: all filtered copies share them."""
+
+    declared: tuple[str, ...] = ()
+
+
+def whole(inventory: Inventory) -> Inventory:
+    """The inventory, if it forgot no host. Raises UsageError for a filtered copy: who is left in would judge for all."""
+    lost = [name for name in getattr(inventory.groups, "declared", ()) if name not in inventory.hosts]
+    if lost:
+        raise UsageError(
+            f"this Nornir object was filtered and knows nothing of {', '.join(lost)}: "
+            "use the whole inventory, with limit= (or --on) for the hosts to act on"
+        )
+    return inventory
 
 
 def parse(text: str, inventory: Inventory) -> Selector:

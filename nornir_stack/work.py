@@ -212,3 +212,14 @@ def _may_repeat(error: BaseException | None, effects: tuple[Effect, ...]) -> boo
     if error is None or isinstance(error, (Refused, UsageError, Undecidable, Cancelled)):
         return False
     return all(effect.repeatable for effect in effects)
+
+
+def forgiven(report: HostReport, *, pending: bool) -> HostReport:
+    """In a dry run: a task that failed on a node as it is, after changes that were not made, is not known to fail."""
+    tasks = []
+    for task in report.tasks:
+        if task.status is Status.FAILED and pending:
+            task = replace(task, status=Status.UNKNOWN, error="", reason=f"on the node as it is now: {task.error}")  # noqa: PLW2901
+        pending = pending or task.changed
+        tasks.append(task)
+    return replace(report, tasks=tuple(tasks), status=worst([task.status for task in tasks]) if tasks else report.status)

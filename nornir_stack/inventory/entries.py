@@ -9,7 +9,7 @@ from nornir.core.inventory import ConnectionOptions, Defaults, Group, Groups, Ho
 from nornir_stack import schema
 from nornir_stack.inventory.source import Source
 from nornir_stack.secret import Secret
-from nornir_stack.select import nearest
+from nornir_stack.select import DeclaredGroups, nearest
 from nornir_stack.settings import Port, Text
 
 E = TypeVar("E", bound="DefaultsEntry")
@@ -93,12 +93,13 @@ def _hint(complaint: schema.Complaint, data_keys: Iterable[str]) -> str:
 def build(sources: Sources, hosts: Mapping[str, Entry], groups: Mapping[str, Entry], defaults: DefaultsEntry) -> Inventory:
     """Nornir's inventory. Groups that do not exist and circles of groups are noted in the sources and left out."""
     made_defaults = Defaults(**_attributes(defaults))
-    made_groups = Groups({name: Group(name=name, defaults=made_defaults, **_attributes(e)) for name, e in groups.items()})
+    made_groups = DeclaredGroups({n: Group(name=n, defaults=made_defaults, **_attributes(e)) for n, e in groups.items()})
     made_hosts = Hosts({name: Host(name=name, defaults=made_defaults, **_attributes(e)) for name, e in hosts.items()})
     for name, entry in groups.items():
         made_groups[name].groups = _parents(sources.groups, name, entry, made_groups, child=name)
     for name, entry in hosts.items():
         made_hosts[name].groups = _parents(sources.hosts, name, entry, made_groups)
+    made_groups.declared = tuple(made_hosts)
     return Inventory(hosts=made_hosts, groups=made_groups, defaults=made_defaults)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,8 +39,13 @@ class Container:
 
     @property
     def name(self) -> str:
-        """Its name on this machine: of the container, its control group, its unit."""
+        """Its name on this machine: of the container and its control group."""
         return f"{self.spec.name}-{self.node.name}"
+
+    @property
+    def unit(self) -> str:
+        """Its unit where this machine's PID 1 is systemd."""
+        return f"nornir-stack-{self.name}.service"
 
     @property
     def log(self) -> Path:
@@ -88,10 +93,17 @@ class Container:
         self._mount(tree)
         argv = self._argv(mirror)
         if machine.systemd_runs():
-            run("systemd-run", f"--unit={self.name}", "--collect", "-p", "Delegate=yes", "-p", "KillMode=mixed", *argv)
-            pid = int(run("systemctl", "show", "-p", "MainPID", "--value", f"{self.name}.service"))
+            self._start_unit(argv)
         else:
-            pid = machine.start_daemon(self.name, argv, log=self.log)
+            machine.start_daemon(self.name, argv, log=self.log, note=self.folder / "pid")
+
+    def _start_unit(self, argv: list[str]) -> None:
+        """Where PID 1 is systemd, a unit keeps it: with a control group of its own, apart from the caller's session."""
+        properties = ["Delegate=yes", "KillMode=mixed", "TasksMax=16384"]
+        properties += [f"{stream}=append:{self.log}" for stream in ("StandardOutput", "StandardError")]
+        options = [f"--property={each}" for each in properties]
+        run("systemd-run", f"--unit={self.unit}", "--collect", "--quiet", "--service-type=exec", *options, "--", *argv)
+        pid = int(run("systemctl", "show", "--property=MainPID", "--value", self.unit))
         (self.folder / "pid").write_text(f"{pid} {machine.start_time(pid)}\n")
 
     def _argv(self, mirror: Path) -> list[str]:
@@ -138,37 +150,38 @@ class Container:
     def _end(self, number: int, what: str) -> None:
         """A signal to its PID 1; systemd-nspawn sees it go and cleans up."""
         link, init = self.link, self.init
-        if init:
-            os.kill(init, number)
-            if number == signal.SIGKILL and not machine.systemd_runs():
-                self.resume()  # what is frozen dies only when it thaws
-        elif supervisor := self.supervisor:
-            os.kill(supervisor, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            if init:
+                os.kill(init, number)
+            elif supervisor := self.supervisor:
+                os.kill(supervisor, signal.SIGKILL)
+        if self.running:
+            self.resume()  # a frozen systemd-nspawn would never see it go
         wait_for(lambda: not self.running, _STOP_SECONDS, f"{self.node.name} to {what}")
-        (self.folder / "pid").unlink(missing_ok=True)
         self._clear(link)
+        (self.folder / "pid").unlink(missing_ok=True)
 
     def _clear(self, link: str) -> None:
         """Take away what a dead node leaves on this machine, and what one of the same name left that was never taken down."""
-        if not machine.systemd_runs():
+        if machine.systemd_runs():
+            run("systemctl", "stop", self.unit, check=False)  # returns when the unit's name is free again
+        else:
             machine.remove_cgroup(self.name)
         for name in {link, f"vb-{self.name}"[:15]} - {""}:
             run("ip", "link", "delete", name, check=False)  # else it goes a moment later, and a new boot trips over it
-        propagate = Path("/run/systemd/nspawn/propagate") / self.name
-        if propagate.exists():
-            machine.unmount(propagate)
-            propagate.rmdir()
+        for kind in ("propagate", "unix-export"):  # left by a systemd-nspawn that was killed itself
+            machine.remove(Path("/run/systemd/nspawn") / kind / self.name)
 
     def pause(self) -> None:
         """Stop every process of it (the freezer of its control group)."""
         if machine.systemd_runs():
-            run("systemctl", "freeze", f"{self.name}.service")
+            run("systemctl", "freeze", self.unit)
         else:
             machine.freeze(self.name, frozen=True)
 
     def resume(self) -> None:
         if machine.systemd_runs():
-            run("systemctl", "thaw", f"{self.name}.service")
+            run("systemctl", "thaw", self.unit, check=False)
         else:
             machine.freeze(self.name, frozen=False)
 
@@ -184,13 +197,26 @@ class Container:
     def _mount(self, tree: Path) -> None:
         for name in ("upper", "work", "root"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        if machine.mounted(self.root):
-            return
-        fresh = not any((self.folder / "upper").iterdir())
-        layers = f"lowerdir={tree},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
-        run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
-        if fresh:
+        if not machine.mounted(self.root):
+            layers = f"lowerdir={self._lower(tree)},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
+            run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
+        if not self._prepared.exists():  # its last line: an `up` that was killed before it does it again
             write_identity(self.root, self.spec, self.node)
+            self._prepared.touch()
+
+    @property
+    def _prepared(self) -> Path:
+        return self.folder / "prepared"
+
+    def _lower(self, tree: Path) -> Path:
+        """The tree that its disk was made over: what it wrote fits no other, even if a newer one would be taken now."""
+        note = self.folder / "tree"
+        if not (self._prepared.exists() and note.exists()):
+            note.write_text(f"{tree}\n")
+        lower = Path(note.read_text().strip())
+        if not lower.is_dir():
+            raise LabError(f"the image {lower} that {self.node.name} was made from is gone: take the lab down, and up again")
+        return lower
 
     def disk(self) -> str:
         """The loop device of its disk, attached if it has one; '' if it has none."""
@@ -209,8 +235,9 @@ class Container:
         image = self.folder / "disk.img"
         if image.exists():
             for device in run("losetup", "--list", "--noheadings", "--output=NAME", f"--associated={image}").split():
+                run("partx", "--delete", device, check=False)  # partitions that a node announced hold the device
                 run("losetup", "--detach", device)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        machine.remove(self.folder)
 
     # network
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from nornir_stack.lab import machine, trees
 from nornir_stack.lab.container import Container
 from nornir_stack.lab.identity import write_keys
 from nornir_stack.lab.machine import LabError, run
+from nornir_stack.lab.spec import NodeSpec
 
 if TYPE_CHECKING:
     import subprocess
@@ -59,8 +59,9 @@ class Lab:
         if missing := machine.missing_packages():
             self.tell(f"installing {', '.join(missing)} on this machine")
             machine.install(missing)
-        write_keys(self.spec)
+        self.spec.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked():
+            write_keys(self.spec)
             dead = [node for node in self.nodes.values() if not node.running]
             self._bridge()
             if dead:
@@ -70,6 +71,7 @@ class Lab:
         return bool(dead)
 
     def _boot(self, dead: Sequence[Container]) -> None:
+        machine.raise_limits(self.tell)
         repository = trees.mirror(self.spec.suite, self.spec.mirror, self.tell)
         images = {
             name: trees.image_tree(name, self.spec.suite, self.spec.mirror, self.tell) for name in {n.node.tree for n in dead}
@@ -101,15 +103,23 @@ class Lab:
         """Take away every process, mount, control group, loop device and file, and the bridge; with `cache` the trees too."""
         if self.spec.state.exists():
             with self._locked():
-                for node in self.nodes.values():
-                    node.kill()
-                self.heal()
-                with ThreadPoolExecutor(max(1, len(self.nodes))) as pool:
-                    list(pool.map(lambda node: node.wipe(), self.nodes.values()))
+                nodes = [*self.nodes.values(), *self._former()]
+                with ThreadPoolExecutor(max(1, len(nodes))) as pool:
+                    list(pool.map(lambda node: node.kill(), nodes))
+                run("nft", "delete", "table", *self._table.split(), check=False)
+                for node in nodes:
+                    node.wipe()
         run("ip", "link", "delete", self.spec.bridge, check=False)
-        shutil.rmtree(self.spec.state, ignore_errors=True)
+        machine.remove(self.spec.state)
         if cache:
             trees.drop_cache()
+
+    def _former(self) -> Iterator[Container]:
+        """Nodes that an earlier inventory described: they are on the machine and must go too."""
+        for folder in (self.spec.state / "nodes").glob("*"):
+            if folder.name not in self.nodes:
+                disk = int((folder / "disk.img").exists())
+                yield Container(self.spec, NodeSpec(folder.name, f"{self.spec.gateway}/32", disk_mib=disk))
 
     def status(self) -> list[NodeStatus]:
         with ThreadPoolExecutor(max(1, len(self.nodes))) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,19 +76,50 @@ def _path() -> str:
     return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
+_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+_ENOUGH = 1024
+
+
+def raise_limits(tell: Callable[[str], None]) -> None:
+    """Let more than a dozen nodes run: each takes about nine inotify instances of root's, and the kernel's default is 128.
+
+    Without that the next node's systemd ends with "Failed to allocate manager object". It holds until this machine's next boot.
+    """
+    if int(_INSTANCES.read_text()) < _ENOUGH:
+        with suppress(OSError):  # where it may not be written, few nodes still run
+            _INSTANCES.write_text(str(_ENOUGH))
+            tell(f"raised this machine's fs.inotify.max_user_instances to {_ENOUGH}, until its next boot")
+
+
 def systemd_runs() -> bool:
     """Whether this machine's PID 1 is systemd."""
     return Path("/run/systemd/system").is_dir() and Path("/proc/1/comm").read_text().strip() == "systemd"
 
 
-def mounted(path: Path) -> bool:
+def mounts_below(path: Path) -> list[str]:
+    """What is mounted at `path` and below it, the latest first."""
     wanted = str(path.resolve())
-    return any(line.split()[1] == wanted for line in Path("/proc/self/mounts").read_text().splitlines())
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    # proc(5): blank, tab, newline and backslash stand there in octal
+    plain = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point) for point in points]
+    return [point for point in reversed(plain) if point == wanted or point.startswith(f"{wanted}/")]
+
+
+def mounted(path: Path) -> bool:
+    return str(path.resolve()) in mounts_below(path)
 
 
 def unmount(path: Path) -> None:
-    if mounted(path):
-        run("umount", "--recursive", str(path))
+    """Unmount `path` and all below it, however often it is mounted. Raises LabError if something holds it."""
+    for point in mounts_below(path):
+        run("umount", point)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder. What is mounted in it (this machine's /dev, in a build that was killed) is unmounted, never emptied."""
+    unmount(path)
+    if path.exists():
+        shutil.rmtree(path)
 
 
 # Where PID 1 is not systemd, several containers started from one place would share a control group, and services
@@ -101,28 +133,29 @@ def cgroup_folders(name: str) -> list[Path]:
     return [root / name for root in roots if root.exists()]
 
 
+# It notes itself before it becomes the program: whoever started it may be killed at any moment. Field 22 is its start time.
 _DAEMON = """
-log=$1; pid=$2; shift 2
+log=$1; note=$2; shift 2
+read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ started _ </proc/$$/stat
+echo "$$ $started" >"$note.new" && mv "$note.new" "$note" || exit 1
 while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done
 shift
-echo $$ >"$pid.new" && mv "$pid.new" "$pid"
 exec "$@" </dev/null >>"$log" 2>&1
 """
 
 
-def start_daemon(name: str, argv: list[str], *, log: Path) -> int:
-    """Start a program that outlives this one, in a session and a control group of its own; its process id."""
+def start_daemon(name: str, argv: list[str], *, log: Path, note: Path) -> None:
+    """Start a program that outlives this one, in a session and a control group of its own.
+
+    `note` then holds its process id and its `start_time`.
+    """
     folders = cgroup_folders(name)
     for folder in folders:
         folder.mkdir(exist_ok=True)
     freeze(name, frozen=False)  # a group that a killed lab left frozen would swallow the new process
-    note = log.with_suffix(".pid")
     note.unlink(missing_ok=True)
     run("setsid", "--fork", "sh", "-c", _DAEMON, "sh", str(log), str(note), *map(str, folders), "--", *argv)
     wait_for(note.exists, 10, f"{argv[0]} to start")
-    pid = int(note.read_text())
-    note.unlink()
-    return pid
 
 
 def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
@@ -135,23 +168,21 @@ def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def remove_cgroup(name: str) -> None:
-    """Kill whatever is left in a group, and remove it."""
-    folders = [folder for folder in cgroup_folders(name) if folder.is_dir()]
-    if not folders:
-        return
+    """Kill whatever is left in a group, and remove it in every hierarchy."""
+    folders = cgroup_folders(name)
     freeze(name, frozen=False)
 
-    def empty() -> bool:
-        pids = [pid for folder in folders for path in folder.rglob("cgroup.procs") for pid in path.read_text().split()]
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-        return not pids
+    def gone() -> bool:
+        for inner in sorted((path for folder in folders for path, _, _ in os.walk(folder)), key=len, reverse=True):
+            with suppress(OSError):
+                for pid in (Path(inner) / "cgroup.procs").read_text().split():
+                    if pid != "0":  # so it shows what this process cannot see; kill(0) would be ourselves
+                        os.kill(int(pid), signal.SIGKILL)
+            with suppress(OSError):  # busy while its last process is going
+                Path(inner).rmdir()
+        return not any(folder.exists() for folder in folders)
 
-    wait_for(empty, 20, f"the processes of {name} to die")
-    for folder in folders:
-        for inner in sorted((path for path, _, _ in os.walk(folder)), key=len, reverse=True):
-            Path(inner).rmdir()
+    wait_for(gone, 20, f"the processes of {name} to die")
 
 
 def freeze(name: str, *, frozen: bool) -> None:
@@ -160,9 +191,8 @@ def freeze(name: str, *, frozen: bool) -> None:
         if (folder / "cgroup.freeze").exists():
             (folder / "cgroup.freeze").write_text("1" if frozen else "0")
             return
-    if not frozen:
-        return
-    raise LabError("this machine has no cgroup v2: a node cannot be paused")
+    if frozen:
+        raise LabError("this machine has no cgroup v2: a node cannot be paused")
 
 
 def children(pid: int) -> Iterator[int]:

@@ -24,6 +24,7 @@ MIRROR = (
     "fdisk",
     "firewalld",
     "galera-4",
+    "gdisk",
     "haproxy",
     "iptables",
     "iptables-persistent",
@@ -117,6 +118,4 @@ def _inside(address: str, network: IPv4Network) -> bool:
 
 
 def _node(name: str, address: str, network: IPv4Network, own: Mapping[str, Any]) -> NodeSpec:
-    return NodeSpec(
-        name, f"{address}/{network.prefixlen}", str(own.get("tree", "base")), int(own.get("disk_mib", 0))
-    )
+    return NodeSpec(name, f"{address}/{network.prefixlen}", str(own.get("tree", "base")), int(own.get("disk_mib", 0)))

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nornir_stack.errors import UsageError
-from nornir_stack.lab.machine import LabError, run, unmount
+from nornir_stack.lab.machine import LabError, remove, run, unmount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Tell = Callable[[str], None]
 
-RECIPE = "5"  # change it whenever what is built below changes
+RECIPE = "6"  # change it whenever what is built below changes
 BASE = (
     "ca-certificates",
     "dbus",
@@ -65,16 +65,9 @@ def _building(kind: str, *holds: str) -> Iterator[tuple[Path, Path | None]]:
             yield wanted, None
             return
         new = cache / f"{name}.new"
-        _remove(new)
+        remove(new)  # of a build that was killed
         yield wanted, new
         new.rename(wanted)
-
-
-def _remove(path: Path) -> None:
-    for inner in ("proc", "dev", "srv/mirror"):
-        if (path / inner).exists():
-            unmount(path / inner)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def base_tree(suite: str, tell: Tell) -> Path:
@@ -111,6 +104,8 @@ def _as_image(tree: Path) -> None:
         path.unlink()
     (tree / "etc/hostname").unlink(missing_ok=True)
     (tree / "etc/machine-id").write_text("")
+    # the builder's name servers cannot be reached from a node; with none a look-up fails at once
+    (tree / "etc/resolv.conf").write_text("# no name server: a lab has no way out\n")
     (tree / "var/lib/dbus/machine-id").unlink(missing_ok=True)
     wants = tree / "etc/systemd/system/timers.target.wants"
     for timer in ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "e2scrub_all.timer"):
@@ -137,7 +132,7 @@ def mirror(suite: str, packages: tuple[str, ...], tell: Tell) -> Path:
 
 def _fetch(base: Path, new: Path, suite: str, names: list[str]) -> None:
     scratch = new.with_name(new.name + "-root")
-    _remove(scratch)
+    remove(scratch)
     run("cp", "-a", "--reflink=auto", str(base), str(scratch))
     try:
         lines = [
@@ -156,7 +151,7 @@ def _fetch(base: Path, new: Path, suite: str, names: list[str]) -> None:
         listing = run("sh", "-c", 'cd "$1" && apt-ftparchive packages .', "sh", str(new))
         (new / "Packages").write_text(listing)
     finally:
-        _remove(scratch)
+        remove(scratch)
 
 
 def _in_tree(tree: Path, *argv: str) -> None:
@@ -206,7 +201,10 @@ def _install(tree: Path, repository: Path, packages: tuple[str, ...]) -> None:
 def drop_cache() -> None:
     """Remove every cached tree and mirror; refuses while a node runs on one of them."""
     cache = cache_folder()
-    lowers = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"lowerdir={cache}" in line]
-    if lowers:
-        raise LabError("nodes of a lab run on the cached trees: `nornir-stack lab down` first")
-    shutil.rmtree(cache, ignore_errors=True)
+    if not cache.exists():
+        return
+    if f"lowerdir={cache}/" in Path("/proc/self/mounts").read_text():
+        raise LabError("nodes of a lab run on the cached trees: take that lab down first")
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody may be building
+        remove(cache)

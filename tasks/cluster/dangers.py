@@ -18,7 +18,7 @@ REFUSED: Mapping[str, str] = {
         "use transaction_isolation = READ-COMMITTED where gap locks hurt"
     ),
     "innodb_log_files_in_group": "was removed: there is one redo log since MariaDB 10.5; set log_file_size instead",
-    "wsrep_cluster_address": "is made from the members in the inventory: an empty gcomm:// left in a file starts a second cluster",
+    "wsrep_cluster_address": "is made from the members in the inventory: an empty gcomm:// starts a second cluster",
     "wsrep_new_cluster": "starts a second cluster at every restart: galera.form bootstraps, once",
     "wsrep_on": "is always on in a member",
     "wsrep_provider_options": "is made from gcache_size and tls, and the members' addresses",
