@@ -20,13 +20,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _NUMBERS = range(200, 250)
+_NOT_RUN = "nodes cannot be booted"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below this folder boots real nodes."""
-    for item in items:
-        if "integration" in item.path.parts:
-            item.add_marker(pytest.mark.nodes)
+    """Everything below this folder boots real nodes; where they cannot be booted it is not run, and the summary shouts it."""
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    reason = reason_against() if ours else None
+    for item in ours:
+        item.add_marker(pytest.mark.nodes)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=f"{_NOT_RUN}: {reason}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not run where nobody can miss it."""
+    missed = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", []) if _NOT_RUN in str(report.longrepr)]
+    if missed:
+        reason = missed[0].partition(f"{_NOT_RUN}: ")[2].rstrip("')")
+        terminalreporter.write_sep("!", f"NOT RUN: {len(missed)} tests on real nodes", red=True, bold=True)
+        terminalreporter.write_line(f"Nodes cannot be booted here: {reason}", red=True, bold=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,9 +57,6 @@ def boot(state_folder: Path) -> Iterator[Callable[..., Lab]]:
     labs: list[Lab] = []
 
     def make(*names: str, tree: str = "base", disk_mib: int = 0) -> Lab:
-        reason = reason_against()
-        if reason:
-            pytest.fail(f"nodes cannot be booted: {reason}")
         number = next(n for n in _NUMBERS if not Path(f"/sys/class/net/ns-t{n}").exists())
         network = ip_network(f"10.77.{number}.0/24")
         nodes = tuple(NodeSpec(name, f"10.77.{number}.{11 + i}/24", tree, disk_mib) for i, name in enumerate(names))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nornir_stack.lab import machine
+from nornir_stack.lab import Lab, LabError, LabSpec, machine, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from nornir_stack.lab import Lab
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +103,12 @@ def test_down_leaves_nothing(boot: Callable[..., Lab]) -> None:
     lab = boot("x1", "x2", disk_mib=32)
     lab.kill("x1")
     lab.pause("x2")
-    names = [node.name for node in lab.nodes.values()]
     lab.down()
+    assert_nothing_left(lab)
+
+
+def assert_nothing_left(lab: Lab) -> None:
+    names = [node.name for node in lab.nodes.values()]
     assert not lab.spec.state.exists()
     assert not any(str(lab.spec.state) in line for line in Path("/proc/self/mounts").read_text().splitlines())
     assert not any(folder.exists() for name in names for folder in machine.cgroup_folders(name))
@@ -109,5 +116,100 @@ def test_down_leaves_nothing(boot: Callable[..., Lab]) -> None:
     assert lab.spec.bridge not in links
     assert not any(f"vb-{name}" in links for name in names)
     assert str(lab.spec.state) not in machine.run("losetup", "--all")
+    assert f"nornir_stack_{lab.spec.name}" not in machine.run("nft", "list", "tables")
+    assert not any(name in str(path) for name in names for path in Path("/run/systemd/nspawn").rglob("*"))
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert not any(str(lab.spec.state).encode() in command for command in commands)
+
+
+_UP = """
+import ipaddress, pathlib, sys
+from nornir_stack.lab import Lab, LabSpec, NodeSpec
+name, network, state, *nodes = sys.argv[1:]
+specs = tuple(NodeSpec(*node.split("="), disk_mib=32) for node in nodes)
+Lab(LabSpec(name, ipaddress.ip_network(network), specs, pathlib.Path(state))).up()
+"""
+
+
+@pytest.mark.parametrize("after", [0.3, 0.6, 0.9, 1.3])
+def test_an_up_that_is_killed_halfway(boot: Callable[..., Lab], after: float) -> None:
+    """After SIGKILL of an `up`, `down` leaves nothing; and a second `up` makes a whole lab of what the first left."""
+    lab = boot("k1", "k2", disk_mib=32)
+    for again in (False, True):
+        lab.down()
+        words = [sys.executable, "-c", _UP, lab.spec.name, str(lab.spec.network), str(lab.spec.state)]
+        with subprocess.Popen([*words, *(f"{node.name}={node.address}" for node in lab.spec.nodes)]) as process:
+            try:
+                process.wait(after)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+        if again:
+            lab.up()
+            assert all(node.answers for node in lab.status())
+            assert lab.enter("k2", "hostname").stdout == "k2\n"
+        lab.down()
+        assert_nothing_left(lab)
+
+
+def test_two_ups_at_once_boot_each_node_once(boot: Callable[..., Lab]) -> None:
+    """Of two `up` of one lab one boots, the other finds it booted; keys are made once."""
+    lab = boot("c1", "c2")
+    lab.down()
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: Lab(lab.spec).up(), range(2)))
+    assert sorted(results) == [False, True]
+    console = subprocess.run([*lab.ssh_command("c1"), "hostname"], check=False, capture_output=True, text=True)
+    assert console.stdout == "c1\n", console.stderr
+    lab.down()
+    assert_nothing_left(lab)
+
+
+def test_nodes_of_an_earlier_inventory_go_too(boot: Callable[..., Lab]) -> None:
+    """`down` takes away a node that the inventory does not name any more, its disk too."""
+    lab = boot("f1", "f2", disk_mib=32)
+    fewer = LabSpec(lab.spec.name, lab.spec.network, lab.spec.nodes[:1], lab.spec.state)
+    Lab(fewer).down()
+    assert_nothing_left(lab)
+
+
+def test_nodes_belong_to_no_terminal(lab: Lab) -> None:
+    """A node's processes have a session of their own and no shell as parent: a closed terminal is nothing to them."""
+    supervisor = lab.nodes["n1"].supervisor
+    assert os.getsid(supervisor) != os.getsid(0)
+    parent = (Path("/proc") / str(supervisor) / "stat").read_text().rpartition(")")[2].split()[1]
+    assert parent == "1"
+
+
+def test_a_tree_that_is_in_use_is_not_removed(lab: Lab) -> None:
+    """`down --cache` of another lab refuses while nodes run on the cached trees."""
+    lab.nodes["n1"].wait_ready()
+    with pytest.raises(LabError, match="nodes of a lab run on the cached trees"):
+        trees.drop_cache()
+
+
+def test_what_is_mounted_in_a_folder_is_never_emptied(tmp_path: Path) -> None:
+    """Removing a folder unmounts what is in it, mounted twice and with a blank in its name, and leaves that as it was."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("kept")
+    target = tmp_path / "a tree" / "dev"
+    target.mkdir(parents=True)
+    for _ in range(2):
+        machine.run("mount", "--bind", str(precious), str(target))
+    machine.remove(tmp_path / "a tree")
+    assert (precious / "file").read_text() == "kept"
+    assert not (tmp_path / "a tree").exists()
+    assert machine.mounts_below(tmp_path) == []
+
+
+def test_partitions_of_a_nodes_disk(boot: Callable[..., Lab]) -> None:
+    """A disk can be partitioned inside; a partition that the kernel still knows does not keep the lab from going down."""
+    lab = boot("p1", disk_mib=32)
+    device = lab.nodes["p1"].disk()
+    assert lab.enter("p1", "sh", "-c", "apt-get update -q && apt-get install -y -q fdisk").returncode == 0
+    script = """echo ,,L | sfdisk -q "$1" && partx -a "$1" && cat /sys/block/"${1#/dev/}"/*/dev"""
+    done = lab.enter("p1", "sh", "-c", script, "sh", device)
+    assert done.returncode == 0, done.stderr
+    lab.down()
+    assert_nothing_left(lab)
+    assert not Path(f"{device}p1").exists()
