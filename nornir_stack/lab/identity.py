@@ -60,6 +60,7 @@ def write_identity(root: Path, spec: LabSpec, node: NodeSpec) -> None:
     files = {
         "etc/hostname": f"{node.name}\n",
         "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {node.name}\n::1 localhost ip6-localhost ip6-loopback\n",
+        "etc/resolv.conf": "# no name server is reachable from here: names are those of /etc/hosts\n",
         "etc/machine-id": uuid.uuid5(uuid.NAMESPACE_DNS, f"{node.name}.{spec.name}.lab").hex + "\n",
         "root/.ssh/authorized_keys": (spec.state / "id_ed25519.pub").read_text(),
         "etc/ssh/ssh_host_ed25519_key": (spec.state / "hosts" / node.name).read_text(),

@@ -17,6 +17,7 @@ from nornir_stack.tasks.cluster.judge import not_complete, not_grown, not_runnin
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.prepare import configure, enable, install, open_ports
 from nornir_stack.tasks.cluster.product import DB
+from nornir_stack.tasks.system.names import hosts_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ def form(*, missing: Sequence[str] = ()) -> Chain:
     decide = partial(_forming, lost=lost)
     return Chain(
         "galera.form",
-        Stage("prepare", [install, open_ports, configure], present),
+        Stage("prepare", [hosts_file, install, open_ports, configure], present),
         Plan("elect", observe_member, partial(planned, decide=decide, lost=lost), DB),
         Plan("databases", observe_member, _on_one_member, DB),
         Stage("verify", [enable, read_probe], present, until=_complete(lost, within=AGREE_SECONDS)),
