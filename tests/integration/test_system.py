@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from nornir.core import Nornir
 
+    from nornir_stack.command import Command, Output
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7Rk3bKZ0qgYkWwC1r3K3x0b8c5m2nq9p0QwErTyUiO"
 # Whatever is written shows in a change time; contents and what runs beside it.
 DRIFT = (
@@ -154,6 +156,22 @@ def test_packages_come_and_go(nr: Nornir) -> None:
     assert on_node(nr, "apt-mark showhold") == "socat"
     converges(nr, packages, released=["socat"])
     converges(nr, packages, absent=["socat"])
+
+
+def test_nothing_to_do_is_one_round_trip(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a warm connection a package that is there costs one command."""
+    run(nr, packages, present=["bash"])
+    shell = shell_of(nr.inventory.hosts["node1"], nr.config)
+    commands: list[str] = []
+    send = shell.run
+
+    def counted(command: Command, *, timeout: float | None = None) -> Output:
+        commands.append(command.line)
+        return send(command, timeout=timeout)
+
+    monkeypatch.setattr(shell, "run", counted)
+    nr.run(task=packages, present=["bash"])
+    assert len(commands) == 1
 
 
 def test_a_package_that_does_not_exist(nr: Nornir) -> None:
