@@ -39,6 +39,7 @@ BASE = (
 TREES: dict[str, tuple[str, ...]] = {
     "base": (),
     "db": ("mariadb-server", "galera-4", "mariadb-backup", "rsync", "socat"),
+    "keystone": ("keystone", "python3-pymysql", "curl"),
 }
 MIRROR_URL = "http://deb.debian.org"
 POLICY = "#!/bin/sh\nexit 101\n"
@@ -122,7 +123,7 @@ def _as_image(tree: Path) -> None:
 def mirror(suite: str, packages: tuple[str, ...], tell: Tell) -> Path:
     """A small apt repository of `packages` and of all that they need beside the base tree."""
     base = base_tree(suite, tell)
-    wanted_names = sorted({*packages, *(name for names in TREES.values() for name in names)})
+    wanted_names = sorted(set(packages))
     with _building("mirror", suite, base.name, *wanted_names) as (wanted, new):
         if new is not None:
             tell(f"fetching {len(wanted_names)} packages and what they need for the nodes (once)")
@@ -166,13 +167,14 @@ def _in_tree(tree: Path, *argv: str) -> None:
 
 
 def image_tree(name: str, suite: str, packages: tuple[str, ...], tell: Tell) -> Path:
-    """The tree for nodes that say `tree: NAME`; `db` has the database's packages, none of which was ever started."""
+    """The tree for nodes that say `tree: NAME`: the packages of TREES, none of which was ever started."""
     if name not in TREES:
         raise UsageError(f"there is no image tree {name!r}: {', '.join(TREES)}")
     base = base_tree(suite, tell)
     if name == "base":
         return base
-    repository = mirror(suite, packages, tell)
+    # what the common mirror does not hold, only those fetch who use the tree
+    repository = mirror(suite, packages if set(TREES[name]) <= set(packages) else TREES[name], tell)
     with _building(name, suite, base.name, repository.name, *TREES[name]) as (wanted, new):
         if new is not None:
             tell(f"building the image {name!r} (once)")
@@ -194,7 +196,7 @@ def _install(tree: Path, repository: Path, packages: tuple[str, ...]) -> None:
         unmount(tree / "srv/mirror")
     policy.unlink()
     # Debian enables the service, and would start it alone at the first boot; rsync's daemon is of no use here
-    for unit in ("mariadb.service", "rsync.service"):
+    for unit in ("mariadb.service", "rsync.service", "keystone.service"):
         (tree / "etc/systemd/system/multi-user.target.wants" / unit).unlink(missing_ok=True)
 
 
