@@ -39,6 +39,7 @@ def haproxy(task: Task) -> Result[str]:
     text = configuration(task.host, task.nornir.inventory)
     more = ("socat",) if node.connection.by_sudo else ()
     unit = family(node).unit("haproxy")
+    ran = unit_state(task, unit=unit).value.running
     packages(task, present=[*family(node).package("haproxy"), *more], no_start=True)
     check(node, text)
     virtual_address(task)
@@ -46,14 +47,14 @@ def haproxy(task: Task) -> Result[str]:
     written = node.write_file(CONFIG, text, independent=True)
     said = runtime.look(node, mine, "show info", independent=True)
     reload_needed = said is not None and (written or info(said).get("description") != mark_in(text))
-    if said is None and unit_state(task, unit=unit).value.running:
+    if said is None and ran:
         # it runs with a configuration of somebody else, who put the socket elsewhere or has none
         node.change("systemctl", "reload", unit, repeatable=True)
     elif reload_needed:
         node.gate.effect(
             f"reload {unit}, servers keep their state", lambda: _reload(node, mine, unit, text), repeatable=True
         )
-    if not node.dry_run or not node.gate.effects:
+    if node.gate.pending is None:
         service(task, unit=unit, state="started", enabled=True)
     return node.done(text)
 

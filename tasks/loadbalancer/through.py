@@ -62,6 +62,7 @@ def members_through(task: Task, *, listener: str, tries: int = 0, user: str = ""
             if not node.connection.alive:
                 raise
             failures.append(str(error))
+            break  # nothing is there, and each try would wait for the network to say so
     members = tuple(server.name for server in behind if server.weight)
     return node.done(Turns(listener, wanted.mode, members, tuple(answered), tuple(failures)))
 

@@ -39,12 +39,9 @@ def apache(task: Task) -> Result[str]:
     # in a dry run on an empty node the folders come with the packages, and nothing in them is ours
     node.write_file(mine.page, wanted, mode="0640", owner=f"root:{_GROUPS[kind.name]}", independent=True)
     moved = node.write_file(f"{kind.path('apache-sites')}/{_CONF}", conf, independent=True)
-    if moved and (node.dry_run or unit_state(task, unit=unit).value.running):
-        if node.dry_run:
-            node.change("systemctl", "reload", unit, repeatable=True)
-        else:
-            reload(task, unit=unit)
-    if not node.dry_run or not node.gate.effects:
+    if moved and node.gate.pending is None and unit_state(task, unit=unit).value.running:
+        reload(task, unit=unit)
+    if node.gate.pending is None:
         service(task, unit=unit, state="started", enabled=True)
     return node.done(mine.page)
 

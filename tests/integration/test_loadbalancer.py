@@ -78,7 +78,6 @@ def nr(lab: Lab) -> Nornir:
         lab,
         {"db": list(DB), "loadbalancer": ["lb1"], "web": ["web1"]},
         {
-            "defaults": {"system": {"names": {virtual: ["dbcluster1.lab"]}}},
             "db": {
                 "galera": {
                     "cluster_name": "t",
@@ -96,6 +95,7 @@ def nr(lab: Lab) -> Nornir:
                 }
             },
             "web": {
+                "system": {"names": {virtual: ["dbcluster1.lab"]}},
                 "web": {
                     "database": "my_test_db",
                     "table": "my_test_table",
