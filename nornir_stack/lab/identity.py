@@ -18,16 +18,16 @@ def write_keys(spec: LabSpec) -> None:
     """The operator's key pair, a host key for every node, known_hosts and an ssh_config; what is there stays."""
     spec.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     (spec.state / "hosts").mkdir(exist_ok=True)
-    _key(spec.state / "id_ed25519")
+    key_pair(spec.state / "id_ed25519")
     known = []
     for node in spec.nodes:
-        public = _key(spec.state / "hosts" / node.name)
+        public = key_pair(spec.state / "hosts" / node.name)
         known.append(f"{node.name},{node.address.partition('/')[0]} {' '.join(public.split()[:2])}\n")
     _replace(spec.state / "known_hosts", "".join(known))
     _replace(spec.state / "ssh_config", _ssh_config(spec))
 
 
-def _key(path: Path) -> str:
+def key_pair(path: Path) -> str:
     """The public half of the key at `path`, which is made if it is not there."""
     if not path.exists():
         key = asyncssh.generate_private_key("ssh-ed25519", comment="nornir-stack lab")

@@ -51,7 +51,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def _building(kind: str, *holds: str) -> Iterator[tuple[Path, Path | None]]:
+def building(kind: str, *holds: str) -> Iterator[tuple[Path, Path | None]]:
     """The cached folder for `holds`, and a folder to build it in, or None if it is there already."""
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
@@ -73,30 +73,39 @@ def _building(kind: str, *holds: str) -> Iterator[tuple[Path, Path | None]]:
 
 def base_tree(suite: str, tell: Tell) -> Path:
     """A Debian with systemd and sshd that was never booted; no Python in it."""
-    with _building("base", suite, *BASE) as (wanted, new):
+    with building("base", suite, *BASE) as (wanted, new):
         if new is not None:
             tell(f"building the base image of {suite} (once, half a minute)")
-            sources = [
-                f"deb {MIRROR_URL}/debian {suite} main",
-                f"deb {MIRROR_URL}/debian {suite}-updates main",
-                f"deb {MIRROR_URL}/debian-security {suite}-security main",
-            ]
-            run(
-                "mmdebstrap",
-                "--quiet",
-                "--variant=minbase",
-                "--mode=root",
-                f"--include={','.join(BASE)}",
-                "--dpkgopt=path-exclude=/usr/share/doc/*",
-                "--dpkgopt=path-exclude=/usr/share/man/*",
-                "--dpkgopt=path-exclude=/usr/share/locale/*",
-                "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
-                suite,
-                str(new),
-                *sources,
-            )
-            _as_image(new)
+            bootstrap(new, suite, BASE)
+            _as_node(new)
     return wanted
+
+
+def _sources(suite: str) -> list[str]:
+    return [
+        f"deb {MIRROR_URL}/debian {suite} main",
+        f"deb {MIRROR_URL}/debian {suite}-updates main",
+        f"deb {MIRROR_URL}/debian-security {suite}-security main",
+    ]
+
+
+def bootstrap(new: Path, suite: str, packages: tuple[str, ...]) -> None:
+    """Make a Debian of `packages` at `new`, without what must differ between machines, and with systemd-networkd."""
+    run(
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--mode=root",
+        f"--include={','.join(packages)}",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
+        suite,
+        str(new),
+        *_sources(suite),
+    )
+    _as_image(new)
 
 
 def _as_image(tree: Path) -> None:
@@ -114,6 +123,10 @@ def _as_image(tree: Path) -> None:
     network = tree / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
     network.unlink(missing_ok=True)
     network.symlink_to("/lib/systemd/system/systemd-networkd.service")
+
+
+def _as_node(tree: Path) -> None:
+    """Packages come from the lab's mirror only."""
     for path in (tree / "etc/apt/sources.list.d").glob("*"):
         path.unlink()
     (tree / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/srv/mirror ./\n")
@@ -124,7 +137,7 @@ def mirror(suite: str, packages: tuple[str, ...], tell: Tell) -> Path:
     """A small apt repository of `packages` and of all that they need beside the base tree."""
     base = base_tree(suite, tell)
     wanted_names = sorted(set(packages))
-    with _building("mirror", suite, base.name, *wanted_names) as (wanted, new):
+    with building("mirror", suite, base.name, *wanted_names) as (wanted, new):
         if new is not None:
             tell(f"fetching {len(wanted_names)} packages and what they need for the nodes (once)")
             _fetch(base, new, suite, wanted_names)
@@ -136,16 +149,11 @@ def _fetch(base: Path, new: Path, suite: str, names: list[str]) -> None:
     remove(scratch)
     run("cp", "-a", "--reflink=auto", str(base), str(scratch))
     try:
-        lines = [
-            f"deb {MIRROR_URL}/debian {suite} main",
-            f"deb {MIRROR_URL}/debian {suite}-updates main",
-            f"deb {MIRROR_URL}/debian-security {suite}-security main",
-        ]
-        (scratch / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
+        (scratch / "etc/apt/sources.list").write_text("\n".join(_sources(suite)) + "\n")
         shutil.copy("/etc/resolv.conf", scratch / "etc/resolv.conf")
-        _in_tree(scratch, "apt-get", "update", "-q")
+        in_tree(scratch, "apt-get", "update", "-q")
         for name in names:  # one at a time: some conflict with each other, and a node wants only one of those
-            _in_tree(scratch, "apt-get", "install", "-y", "-q", "--download-only", "--no-install-recommends", name)
+            in_tree(scratch, "apt-get", "install", "-y", "-q", "--download-only", "--no-install-recommends", name)
         new.mkdir()
         for path in (scratch / "var/cache/apt/archives").glob("*.deb"):
             shutil.move(path, new / path.name)
@@ -155,7 +163,7 @@ def _fetch(base: Path, new: Path, suite: str, names: list[str]) -> None:
         remove(scratch)
 
 
-def _in_tree(tree: Path, *argv: str) -> None:
+def in_tree(tree: Path, *argv: str) -> None:
     """Run a program in a tree that is not booted."""
     run("mount", "--bind", "/dev", str(tree / "dev"))
     run("mount", "-t", "proc", "proc", str(tree / "proc"))
@@ -175,7 +183,7 @@ def image_tree(name: str, suite: str, packages: tuple[str, ...], tell: Tell) -> 
         return base
     # what the common mirror does not hold, only those fetch who use the tree
     repository = mirror(suite, packages if set(TREES[name]) <= set(packages) else TREES[name], tell)
-    with _building(name, suite, base.name, repository.name, *TREES[name]) as (wanted, new):
+    with building(name, suite, base.name, repository.name, *TREES[name]) as (wanted, new):
         if new is not None:
             tell(f"building the image {name!r} (once)")
             run("cp", "-a", "--reflink=auto", str(base), str(new))
@@ -189,9 +197,9 @@ def _install(tree: Path, repository: Path, packages: tuple[str, ...]) -> None:
     policy.chmod(0o755)
     run("mount", "--bind", str(repository), str(tree / "srv/mirror"))
     try:
-        _in_tree(tree, "apt-get", "update", "-q")
-        _in_tree(tree, "apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
-        _in_tree(tree, "apt-get", "clean")
+        in_tree(tree, "apt-get", "update", "-q")
+        in_tree(tree, "apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
+        in_tree(tree, "apt-get", "clean")
     finally:
         unmount(tree / "srv/mirror")
     policy.unlink()

@@ -1,0 +1,164 @@
+"""A virtual machine in QEMU, as a child of this process: booted, reached by ssh over the loopback only, powered off."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nornir_stack.lab.machine import LabError, run, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "ssh": "openssh-client", "mke2fs": "e2fsprogs", "setpriv": "util-linux"}
+ADDRESS = "10.0.2.15/24"  # what QEMU's user-mode network forwards to
+_PROBE_SECONDS, _BOOT_SECONDS, _STOP_SECONDS = 20.0, 900.0, 300.0
+_KERNEL_WORDS = "console=ttyS0 net.ifnames=0 panic=-1"
+
+
+def kvm_works(kernel: Path) -> bool:
+    """Whether KVM boots this kernel: it is started without a root file system, must say so and end.
+
+    That /dev/kvm can be opened proves nothing: there are machines on which a guest then hangs.
+    """
+    if not Path("/dev/kvm").exists():
+        return False
+    argv = ["qemu-system-x86_64", *_plain("kvm"), "-m", "512", "-kernel", str(kernel), "-append", _KERNEL_WORDS]
+    try:
+        done = subprocess.run(
+            [*argv, "-serial", "stdio"],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return b"Kernel panic" in done.stdout
+
+
+def _plain(accelerator: str) -> list[str]:
+    emulated = "tcg,thread=multi,tb-size=1024"
+    return [
+        "-accel",
+        "kvm" if accelerator == "kvm" else emulated,
+        "-cpu",
+        "max",
+        "-no-reboot",
+        "-nodefaults",
+        "-display",
+        "none",
+    ]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine boots: a kernel directly, and one disk.
+
+    `identity` is the private key that logs in as root, `host_key` the public key of its sshd.
+    """
+
+    kernel: Path
+    initrd: Path
+    disk: Path
+    console: Path
+    identity: Path
+    host_key: str
+    accelerator: str
+    cpus: int = 2
+    memory_mib: int = 4096
+
+    @contextmanager
+    def booted(self) -> Iterator[Guest]:
+        """The machine, answering ssh; killed at the end if it still runs, and when this process dies."""
+        port = _free_port()
+        known = self.console.with_name("known_hosts")
+        known.write_text(f"[127.0.0.1]:{port} {' '.join(self.host_key.split()[:2])}\n")
+        with subprocess.Popen(self._argv(port), stdin=subprocess.DEVNULL) as process:
+            guest = Guest(process, port, self.identity, known, self.console)
+            try:
+                guest.wait_ready()
+                yield guest
+            finally:
+                process.kill()
+
+    def _argv(self, port: int) -> list[str]:
+        drive = f"file={self.disk},format=raw,if=virtio,cache=unsafe,discard=unmap"
+        net = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
+        return [
+            *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *_plain(self.accelerator)),
+            *("-smp", str(self.cpus), "-m", str(self.memory_mib), "-serial", f"file:{self.console}"),
+            *("-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", f"root=/dev/vda rw {_KERNEL_WORDS}"),
+            *("-drive", drive, "-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
+        ]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A machine that runs."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    identity: Path
+    known_hosts: Path
+    console: Path
+
+    def ssh(self, command: str) -> list[str]:
+        """The words that run a shell command in it as root."""
+        options = [
+            "User=root",
+            f"IdentityFile={self.identity}",
+            "IdentitiesOnly=yes",
+            f"UserKnownHostsFile={self.known_hosts}",
+            "GlobalKnownHostsFile=/dev/null",
+            "StrictHostKeyChecking=yes",
+            "BatchMode=yes",
+            "ConnectTimeout=120",
+            "LogLevel=ERROR",
+        ]
+        return ["ssh", "-F", "/dev/null", *(f"-o{each}" for each in options), "-p", str(self.port), "127.0.0.1", command]
+
+    def read(self, command: str) -> str:
+        """What a shell command prints. Raises LabError if it fails."""
+        return run(*self.ssh(command))
+
+    def stream(self, command: str) -> int:
+        """Run a shell command with this process's own output; its exit status."""
+        return subprocess.run(self.ssh(command), check=False, stdin=subprocess.DEVNULL).returncode
+
+    def wait_ready(self) -> None:
+        """Wait until its sshd answers. Raises LabError with the end of its console."""
+
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                tail = self.console.read_text(errors="replace")[-800:] if self.console.exists() else ""
+                raise LabError(f"the virtual machine died while booting: {tail}")
+            return _says_hello(self.port)
+
+        wait_for(ready, _BOOT_SECONDS, f"sshd of the virtual machine; its console is in {self.console}")
+
+    def power_off(self) -> None:
+        """Power it off cleanly, and wait until it is off."""
+        subprocess.run(self.ssh("systemctl poweroff"), check=False, stdin=subprocess.DEVNULL)
+        wait_for(lambda: self.process.poll() is not None, _STOP_SECONDS, "the virtual machine to power off")
+
+
+def _says_hello(port: int) -> bool:
+    """QEMU itself accepts at once; only sshd says SSH."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as plug:
+            plug.settimeout(10)
+            return plug.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as plug:
+        plug.bind(("127.0.0.1", 0))
+        return int(plug.getsockname()[1])
