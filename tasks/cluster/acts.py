@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from nornir_stack.command import command, sh
 from nornir_stack.errors import Refused
 from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.judge import state_of
 from nornir_stack.tasks.cluster.member import recovered
-from nornir_stack.tasks.cluster.observe import look, member_of, remember_recovered
+from nornir_stack.tasks.cluster.observe import forget_recovered, look, member_of, remember_recovered
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -36,6 +37,12 @@ status=$?
 cat "$log" "$log.err" 2>/dev/null
 rm -f "$log.err" "$log.pid"
 exit $status
+"""
+
+_GIVE_UP = """
+file=$1; shift
+systemctl stop "$@" || exit
+if [ -e "$file" ]; then mv -f -- "$file" "$file.given-up"; fi
 """
 
 
@@ -120,6 +127,42 @@ def stop(task: Task) -> Result[None]:
     return node.done()
 
 
+def promote(task: Task, *, mandate: Mandate) -> Result[Member]:
+    """Turn the running component of this member Primary (`pc.bootstrap=YES`); it keeps its gcache, so others can take an IST.
+
+    For MariaDB before 11.2 (MDEV-32800). Raises Refused where the member has moved since the decision.
+    """
+    node = Node(task)
+    if mandate.host != node.name:
+        raise Refused(f"{mandate.host} holds the mandate to be made Primary, {node.name} does not")
+    now = look(node)
+    if now.primary:
+        return node.done(now)
+    if not now.outside:
+        raise Refused(f"{state_of(node.name, now)}: only a member that runs outside of a Primary component is made Primary.")
+    _unmoved(node, now, mandate.position)
+    Sql(node).change("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'", what=f"make {node.name}'s component Primary")
+    return node.done(lambda: look(node))
+
+
+def give_up(task: Task, *, seen: Position) -> Result[None]:
+    """Stop a member whose side the operator gave up, Primary or not, and keep its state file aside, in one step.
+
+    Between a stop and that it would look like a member that only fell behind. Raises Refused where its history is another.
+    """
+    node = Node(task)
+    now = look(node)
+    if not now.running:
+        return discard(task, seen=now.position)
+    if now.position.uuid != seen.uuid:
+        _unmoved(node, now, seen)
+    galera, product = member_of(node)
+    units = filter(None, (product.unit, product.bootstrap_unit))
+    stopped = sh(_GIVE_UP, f"{galera.datadir}/grastate.dat", *units, label=f"stop {product.unit} and give up its history")
+    node.change(stopped, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves\n-{seen}")
+    return node.done()
+
+
 def set_aside(task: Task) -> Result[None]:
     """Move gvwstate.dat away, keeping a copy: a broken one makes the start fail, a good one re-forms an old view."""
     node = Node(task)
@@ -144,6 +187,7 @@ def discard(task: Task, *, seen: Position) -> Result[None]:
         galera, _ = member_of(node)
         path = f"{galera.datadir}/grastate.dat"
         node.change("mv", "--", path, f"{path}.given-up", diff=f"--- {path}\n+++ {path}.given-up\n")
+    forget_recovered(node)
     return node.done()
 
 

@@ -55,6 +55,22 @@ def not_grown(seen: Seen[Member], name: str) -> list[str]:
     return not_running(seen, name) + disagreement(seen)
 
 
+def not_promoted(seen: Seen[Member], name: str, size: int) -> list[str]:
+    """Why a promotion is not over: `name` does not serve yet, or of the `size` members of its component not all do."""
+    problems = not_running(seen, name)
+    serving = [host for host, member in seen.items() if member.synced]
+    following = [host for host, member in seen.items() if member.outside or member.starting]
+    if not problems and len(serving) < size and following:
+        problems += [f"{state_of(host, seen[host])}: not Synced." for host in following]
+    return problems
+
+
+def somebody_primary(seen: Seen[Member], *, missing_ok: Sequence[str] = ()) -> list[str]:
+    """Why nobody may be made Primary: someone is, or someone who is not named as lost was not seen."""
+    problems = unknown(seen, missing_ok)
+    return problems + [f"{host} is Primary: nobody else is made so." for host, member in seen.items() if member.primary]
+
+
 def disagreement(seen: Seen[Member]) -> list[str]:
     """Where the members that run differ: one component, one UUID, one configuration, one membership, all Synced."""
     running = [host for host, member in seen.items() if member.running]

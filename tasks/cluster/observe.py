@@ -71,8 +71,13 @@ def remember_recovered(node: Node, printed: str) -> None:
     node.connection.facts[_RECOVERED] = printed
 
 
+def forget_recovered(node: Node) -> None:
+    """What was recovered is given up."""
+    node.connection.facts.pop(_RECOVERED, None)
+
+
 def _with_recovered(node: Node, member: Member) -> Member:
     if member.running:
-        node.connection.facts.pop(_RECOVERED, None)
+        forget_recovered(node)
     printed = node.connection.facts.get(_RECOVERED)
     return recovered(member, printed) if isinstance(printed, str) else member

@@ -1,0 +1,33 @@
+"""`galera.recover`: a cluster that is down, cut in two, degraded or without a Primary component, back to one complete one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nornir_stack.chain import Chain, Plan
+from nornir_stack.tasks.cluster.observe import observe_member
+from nornir_stack.tasks.cluster.product import DB
+from nornir_stack.tasks.cluster.recovery import recovery
+from nornir_stack.tasks.cluster.steps import Course, planned, proofs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def recover(*, missing: Sequence[str] = (), keep: str | None = None) -> Chain:
+    """Bring the declared members back to one complete cluster, from whatever happened to them, losing nothing unsaid.
+
+    Looks at all members, decides (docs/galera.md), saves what each member knows of itself on its node, acts, and proves at the
+    end that all members are one cluster that replicates. A dry run says what would be done, and the branches of what only
+    `--wsrep-recover` can tell, which writes. Run again after any interruption, it goes on from what it finds.
+
+    Load balancers are not told: a member that is not Synced answers 503 to their health checks by itself, and a recovery
+    stops nobody who serves but a side that the operator gave up, and a member that still runs in bootstrap mode.
+
+    missing: members that are lost; what only they have is given up.
+    keep: a member whose history is kept where histories differ; the others' is given up, and they take a full copy.
+    """
+    lost = tuple(missing)
+    course = Course(partial(recovery, missing_ok=lost, keep=keep), lost, save=True, proofs=proofs(lost))
+    return Chain("galera.recover", Plan("recover", observe_member, partial(planned, course=course), DB))
