@@ -90,8 +90,16 @@ def nr(boot: Callable[..., Any]) -> Nornir:
 
 
 @pytest.fixture
-def sleeper(nr: Nornir) -> Nornir:
+def bare(nr: Nornir) -> Nornir:
+    """socat, which the tests take for a small package, is not installed: others bring it along."""
+    on_node(nr, "apt-mark unhold socat; dpkg --purge --force-all socat")
+    return nr
+
+
+@pytest.fixture
+def sleeper(bare: Nornir) -> Nornir:
     """The package of the tests is not installed, and has left nothing."""
+    nr = bare
     on_node(
         nr,
         "systemctl unmask stack-sleeper 2>/dev/null; systemctl stop stack-sleeper 2>/dev/null;"
@@ -149,8 +157,9 @@ def test_facts(nr: Nornir) -> None:
     assert len(seen.boot_id) == 36
 
 
-def test_packages_come_and_go(nr: Nornir) -> None:
+def test_packages_come_and_go(bare: Nornir) -> None:
     """A package is installed from the mirror, held, released and removed; each only once."""
+    nr = bare
     installed = converges(nr, packages, present=["socat"], held=["socat"])
     assert re.match(r"\d", installed.value(packages, "node1")["socat"])
     assert on_node(nr, "apt-mark showhold") == "socat"
@@ -174,8 +183,9 @@ def test_nothing_to_do_is_one_round_trip(nr: Nornir, monkeypatch: pytest.MonkeyP
     assert len(commands) == 1
 
 
-def test_a_package_that_does_not_exist(nr: Nornir) -> None:
+def test_a_package_that_does_not_exist(bare: Nornir) -> None:
     """It is said in one sentence, and the other packages are not installed either."""
+    nr = bare
     report = run(nr, packages, present=["no-such-thing", "socat"])
     assert status(report) is Status.FAILED
     assert "node1: no package no-such-thing in the node's sources" in error(report)
