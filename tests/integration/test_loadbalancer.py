@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -15,6 +16,7 @@ from nornir_stack.results import Report, Status
 from nornir_stack.secret import Secret
 from nornir_stack.select import hosts
 from nornir_stack.tasks.loadbalancer import deploy as loadbalancer
+from nornir_stack.tasks.loadbalancer.config import configuration
 from nornir_stack.tasks.loadbalancer.haproxy import haproxy
 from nornir_stack.tasks.loadbalancer.health import drain_flag, health
 from nornir_stack.tasks.loadbalancer.runtime import Backends, backends, not_up, set_server
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from nornir_stack.lab import Lab
 
 DB = ("db1", "db2", "db3")
+CASES = Path(__file__).parents[1] / "cases" / "loadbalancer"
 PASSWORD = "it's a \\ secret"
 CNF = """[mysqld]
 bind_address=0.0.0.0
@@ -136,7 +139,8 @@ def prints(nr: Nornir) -> dict[str, str]:
     """What the tasks could have touched on each node."""
     script = (
         "find /etc /usr/local /var/www /var/lib/haproxy /var/lib/dpkg -type f -printf '%p %m %u %g %C@\\n' 2>/dev/null | sort;"
-        "ip -o -4 address; systemctl list-units --plain --no-legend '*.service' '*.socket' | grep -v galera-health@ | sort"
+        "ip -o -4 address; for unit in haproxy.service apache2.service galera-health.socket nornir-stack-virtual-address.service; do"
+        " systemctl show -p Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic $unit; done"
     )
     return {name: on(nr, name, script) for name in nr.inventory.hosts}
 
@@ -309,12 +313,19 @@ def test_draining_the_writer_moves_its_sessions(deployed: Nornir) -> None:
     wait_all_up(deployed)
 
 
+def test_haproxy_takes_the_golden_files(deployed: Nornir) -> None:
+    """What the unit tests compare with is what a real HAProxy calls valid, without a warning."""
+    for case in sorted(CASES.glob("*.cfg")):
+        assert on(deployed, "lb1", 'printf %s "$1" | haproxy -c -f /dev/stdin 2>&1', case.read_text()) == "Configuration file is valid"
+
+
 def test_a_configuration_that_haproxy_refuses_is_not_written(deployed: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
     """What HAProxy refuses never reaches the file, in a dry run too, and the error says why."""
-    from nornir_stack.tasks.loadbalancer import haproxy as module  # noqa: PLC0415  its name is the function's too
     before = on(deployed, "lb1", "sha256sum /etc/haproxy/haproxy.cfg")
-    broken = module.configuration
-    monkeypatch.setattr(module, "configuration", lambda *args: broken(*args) + "\nlisten odd\n    balanse x\n")
+    monkeypatch.setattr(
+        "nornir_stack.tasks.loadbalancer.haproxy.configuration",
+        lambda *args: configuration(*args) + "\nlisten odd\n    balanse x\n",
+    )
     for dry_run in (True, False):
         report = run(deployed, "lb1", haproxy, dry_run=dry_run)
         assert report.hosts["lb1"] == Status.FAILED
