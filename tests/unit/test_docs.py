@@ -1,0 +1,68 @@
+"""README and docs: every Python snippet runs, every command line of nornir-stack is one that the program takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nornir_stack import catalogue
+from nornir_stack.cli.parser import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+_FENCED = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"^ {4}(nornir-stack [^`\n#>]+)", re.MULTILINE)
+_MENTION = re.compile(r"`nornir-stack ([a-z]+)[^`]*`")
+
+
+def snippets() -> Iterator[Any]:
+    for page in PAGES:
+        for number, block in enumerate(_FENCED.findall(page.read_text())):
+            yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+def commands() -> Iterator[Any]:
+    for page in PAGES:
+        for whole in _COMMAND.findall(page.read_text()):
+            line = re.split(r" {2,}|;", whole)[0]  # what stands further right explains it
+            if not re.search(r"[\[|<…]|\.\.\.|[A-Z]{3,}", line):  # a synopsis, not a command line
+                yield pytest.param(line.strip(), id=f"{page.name}: {line.strip()}")
+
+
+@pytest.mark.parametrize("block", list(snippets()))
+def test_python_snippets_run(block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A snippet does what the page says it does; hosts that do not answer are part of what it can show."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    exec(compile(block, "snippet", "exec"), {"__name__": "snippet"})  # noqa: S102  the point of the test
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_command_lines_are_taken(line: str) -> None:
+    """The program's parser takes the line, and what it runs exists."""
+    words = shlex.split(line)[1:]
+    given = build().parse_args(words)
+    if words[0] in {"run", "check"}:
+        assert callable(catalogue.find(given.name).load())
+
+
+def test_commands_that_are_mentioned_exist() -> None:
+    """A command that a page mentions in passing is one of the program's."""
+    known = build().format_help()
+    for page in PAGES:
+        for word in _MENTION.findall(page.read_text()):
+            assert re.search(rf"\b{word}\b", known), f"{page.name}: nornir-stack {word}"
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of a page leads to a file of the checkout."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
