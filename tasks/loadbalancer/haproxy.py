@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NO_STATE = "1\n# be_id be_name srv_id srv_name\n"
 _NOT_INSTALLED = 127
+_ALERT = re.compile(r"\[ALERT\]\s+\(\d+\) : (config : )?")
 _RELOAD_SECONDS = 20.0
 
 
@@ -61,13 +63,18 @@ def haproxy(task: Task) -> Result[str]:
 
 def check(node: Node, text: str) -> None:
     """Have the node's HAProxy check a configuration that is not written yet. Raises Refused with what it says against it."""
-    script = "command -v haproxy >/dev/null || exit 127; exec haproxy -c -q -f /dev/stdin"
+    script = "command -v haproxy >/dev/null || exit 127; exec haproxy -c -f /dev/stdin"
     done = node.read(sh(script, stdin=text), ok=None, independent=True)
     if done.status == _NOT_INSTALLED and node.dry_run:
         return
     if not done.ok:
-        complaints = [line.partition(": ")[2] or line for line in (done.stderr + done.stdout).splitlines() if "[ALERT]" in line]
-        raise Refused(f"{node.name}: haproxy refuses the new configuration, the old one stays: " + "; ".join(complaints))
+        said = "; ".join(complaints(done.stderr + done.stdout))
+        raise Refused(f"{node.name}: haproxy refuses the new configuration, the old one stays: {said}")
+
+
+def complaints(said: str) -> list[str]:
+    """What HAProxy says against a configuration, without its prefixes."""
+    return [_ALERT.sub("", line).strip() for line in said.splitlines() if _ALERT.match(line)] or [said.strip()]
 
 
 def info(said: str) -> dict[str, str]:

@@ -37,6 +37,7 @@ CASES = Path(__file__).parents[1] / "cases" / "loadbalancer"
 PASSWORD = "it's a \\ secret"
 CNF = """[mysqld]
 bind_address=0.0.0.0
+skip_name_resolve=ON
 binlog_format=ROW
 innodb_autoinc_lock_mode=2
 innodb_buffer_pool_size=64M
@@ -139,8 +140,8 @@ def prints(nr: Nornir) -> dict[str, str]:
     """What the tasks could have touched on each node."""
     script = (
         "find /etc /usr/local /var/www /var/lib/haproxy /var/lib/dpkg -type f -printf '%p %m %u %g %C@\\n' 2>/dev/null | sort;"
-        "ip -o -4 address; for unit in haproxy.service apache2.service galera-health.socket nornir-stack-virtual-address.service; do"
-        " systemctl show -p Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic $unit; done"
+        "ip -o -4 address; for unit in haproxy.service apache2.service galera-health.socket nornir-stack-virtual-address.service;"
+        " do systemctl show -p Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic $unit; done"
     )
     return {name: on(nr, name, script) for name in nr.inventory.hosts}
 
@@ -316,7 +317,8 @@ def test_draining_the_writer_moves_its_sessions(deployed: Nornir) -> None:
 def test_haproxy_takes_the_golden_files(deployed: Nornir) -> None:
     """What the unit tests compare with is what a real HAProxy calls valid, without a warning."""
     for case in sorted(CASES.glob("*.cfg")):
-        assert on(deployed, "lb1", 'printf %s "$1" | haproxy -c -f /dev/stdin 2>&1', case.read_text()) == "Configuration file is valid"
+        said = on(deployed, "lb1", 'printf %s "$1" | haproxy -c -f /dev/stdin 2>&1', case.read_text())
+        assert said == "Configuration file is valid"
 
 
 def test_a_configuration_that_haproxy_refuses_is_not_written(deployed: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:

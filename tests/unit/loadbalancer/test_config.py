@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
@@ -10,7 +11,7 @@ from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventor
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.tasks.loadbalancer.address import refuse_conflict, refuse_what_needs_more
 from nornir_stack.tasks.loadbalancer.config import configuration, listener_of, mark_in
-from nornir_stack.tasks.loadbalancer.haproxy import NO_STATE, info, kept
+from nornir_stack.tasks.loadbalancer.haproxy import NO_STATE, complaints, info, kept
 from nornir_stack.tasks.loadbalancer.health import Health, check_ports, parse
 
 CASES = Path(__file__).parents[2] / "cases" / "loadbalancer"
@@ -25,7 +26,7 @@ def inventory(listeners: object, *, balancers: tuple[str, ...] = ("lb1",), virtu
     groups = Groups({name: Group(name) for name in ("db", "loadbalancer")})
     hosts = Hosts()
     for number in (1, 2, 3):
-        data = {"galera": {"cluster_name": "t"}}
+        data: dict[str, Any] = {"galera": {"cluster_name": "t"}}
         hosts[f"db{number}"] = Host(f"db{number}", f"10.0.0.{number}", groups=ParentGroups([groups["db"]]), data=data)
     for name in balancers:
         data = {"loadbalancer": {"virtual_address": virtual, "listeners": listeners}}
@@ -108,6 +109,13 @@ def test_only_servers_that_stay_as_they_are_keep_their_state_over_a_reload() -> 
 def test_nothing_is_kept_where_nothing_runs() -> None:
     """An empty state stays an empty state."""
     assert kept(NO_STATE, "listen a\n") == NO_STATE
+
+
+def test_what_haproxy_says_against_a_file_is_shown_without_its_prefixes() -> None:
+    """Only the alerts, and all that was said where there is none."""
+    said = "[NOTICE]   (187) : version\n[ALERT]    (187) : config : parsing [/dev/stdin:2] : unknown keyword 'bogus'\n"
+    assert complaints(said) == ["parsing [/dev/stdin:2] : unknown keyword 'bogus'"]
+    assert complaints("out of memory\n") == ["out of memory"]
 
 
 def test_show_info_is_read() -> None:
