@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Serial: TypeAlias = "int | str | Sequence[int | str] | None"
 
+_NORNIRS = frozenset({"name", "severity_level", "raise_on_error", "on_good", "on_failed"})
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -42,6 +44,8 @@ class Bound:
 
 def do(function: Callable[..., Result[T]], /, **arguments: Any) -> Bound:
     """A task with its arguments. Raises UsageError at once if they do not fit the function."""
+    if taken := _NORNIRS.intersection(inspect.signature(function).parameters):
+        raise UsageError(f"{function_name(function)}: a parameter cannot be called {min(taken)!r}: Nornir's run() takes that")
     try:
         inspect.signature(function).bind(None, **arguments)
     except TypeError as error:
