@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,8 +159,15 @@ def start_daemon(name: str, argv: list[str], *, log: Path, note: Path) -> None:
     wait_for(note.exists, 10, f"{argv[0]} to start")
 
 
+@cache
+def patience() -> float:
+    """By how much waits are longer than on a common machine: where QEMU emulates the processor all is that slow."""
+    return 15.0 if run("systemd-detect-virt", "--vm", check=False).strip() == "qemu" else 1.0
+
+
 def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until `holds()`; raises LabError that says what was waited for."""
+    """Wait until `holds()`, in an emulated machine longer; raises LabError that says what was waited for."""
+    seconds *= patience()
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
