@@ -140,8 +140,8 @@ def prints(nr: Nornir) -> dict[str, str]:
     """What the tasks could have touched on each node."""
     script = (
         "find /etc /usr/local /var/www /var/lib/haproxy /var/lib/dpkg -type f -printf '%p %m %u %g %C@\\n' 2>/dev/null | sort;"
-        "ip -o -4 address; for unit in haproxy.service apache2.service galera-health.socket nornir-stack-virtual-address.service;"
-        " do systemctl show -p Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic $unit; done"
+        "ip -o -4 address; for unit in haproxy apache2 galera-health.socket nornir-stack-virtual-address; do"
+        " systemctl show -p Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic $unit; done"
     )
     return {name: on(nr, name, script) for name in nr.inventory.hosts}
 

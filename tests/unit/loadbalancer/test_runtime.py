@@ -18,7 +18,7 @@ WRITES = Turns("writes", "single-writer", ("db1", "db2"), ("db1", "db1"))
 
 
 def test_show_stat_and_states_are_read() -> None:
-    """As HAProxy 2.6 printed them: one server down and drained, one not checked yet; other rows are no servers."""
+    """As HAProxy 2.6 printed them: one down and drained, one not checked yet; other rows are no servers."""
     assert parse((CASES / "show.txt").read_text()) == (
         Server(
             "reads", "db1", "10.77.190.11:3306", "DOWN", "drain", 3,
