@@ -24,7 +24,10 @@ def test_show_stat_and_states_are_read() -> None:
             "reads", "db1", "10.77.190.11:3306", "DOWN", "drain", 3,
             backup=False, says="L4CON Connection refused", sessions=0, total=0,
         ),
-        Server("reads", "db2", "10.77.190.12:3306", "UP 1/2", "ready", 3, backup=True, says="INI Initializing", sessions=0, total=0),
+        Server(
+            "reads", "db2", "10.77.190.12:3306", "UP 1/2", "ready", 3,
+            backup=True, says="INI Initializing", sessions=0, total=0,
+        ),
     )
 
 
