@@ -135,6 +135,6 @@ def without_history(seen: Seen[Member], owners: Sequence[str]) -> str:
     """One sentence: there are databases, but no member knows where in a cluster's history it stands."""
     names = words(sorted({name for host in owners for name in seen[host].schemas}))
     return (
-        f"No member has a cluster history (zero UUID), but {words(owners)} {'holds' if len(owners) == 1 else 'hold'} databases ({names}). "
+        f"No member has a cluster history (zero UUID), but databases are on {words(owners)} ({names}). "
         "Nothing is done: restore a backup, or choose the member to keep (keep=)."
     )
