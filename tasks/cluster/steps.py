@@ -104,7 +104,7 @@ def planned(seen: Seen[Member], *, course: Course) -> Chain:
         stage = Stage("settle", [], hosts(*decision.members), until=settled)
         return Chain("wait", stage, course.after(decision), reasons=[decision.reason])
     if decision == course.last:
-        raise Refused(f"the same step would be next again, it changed nothing ({'; '.join(decision.reasons)})")
+        raise Refused("what was done just now would be done again: it changed nothing that decides")
     if isinstance(decision, Form):
         return _form(decision, seen, course)
     return Chain(*_preliminary(decision, seen, course), reasons=_said(decision))
