@@ -98,7 +98,12 @@ def _user(sql: Sql, galera: Galera, user: User) -> None:
 
 def _grants(sql: Sql, user: User) -> frozenset[str]:
     rows = sql.read("SHOW GRANTS FOR %s@%s", user.name, user.host, independent=True)
-    return frozenset(normal_grant(re.sub(r"^GRANT | TO .*$", "", str(value))) for row in rows for value in row.values())
+    return frozenset(normal_grant(shown_grant(str(value))) for row in rows for value in row.values())
+
+
+def shown_grant(line: str) -> str:
+    """What SHOW GRANTS prints, without the user: `SELECT ON shop.* WITH GRANT OPTION`."""
+    return re.sub(r"^GRANT (.*?) TO .*?( WITH GRANT OPTION)?$", r"\1\2", line)
 
 
 def normal_grant(grant: str) -> str:

@@ -1,0 +1,142 @@
+"""A member's configuration file: sizes from the node, products apart, and what it refuses to hold."""
+
+from __future__ import annotations
+
+import configparser
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nornir_stack.errors import UsageError
+from nornir_stack.secret import Secret
+from nornir_stack.size import Size
+from nornir_stack.tasks.cluster import dangers, mycnf
+from nornir_stack.tasks.cluster.database import native_hash, normal_grant, shown_grant
+from nornir_stack.tasks.cluster.product import PRODUCTS
+from nornir_stack.tasks.cluster.settings import Galera, Tls
+
+MIB = 1 << 20
+MEMBERS = ("10.0.32.23", "10.0.32.24", "10.0.32.25")
+
+
+def galera(**settings: Any) -> Galera:
+    return Galera(**{"cluster_name": "SilverSkySoftDBClusterA", "address": ip_address("10.0.32.23"), **settings})
+
+
+def config(family: str = "debian", memory: int = 4096 * MIB, cpus: int = 4, **settings: Any) -> configparser.RawConfigParser:
+    mine = galera(**settings)
+    product = PRODUCTS[mine.product, family]
+    text = mycnf.rendered(mine, product, name="DBNode1", members=MEMBERS, memory=memory, cpus=cpus)
+    parser = configparser.RawConfigParser(strict=True)
+    parser.read_string(text)
+    return parser
+
+
+def test_the_notebooks_settings_all_stand() -> None:
+    """Every line of the notebook's my.cnf that today's servers take is in the file, with its meaning."""
+    server = config(buffer_pool=Size.parse("200M"), log_file_size=Size.parse("20M"), slave_threads=2)["mysqld"]
+    expected = {
+        "user": "mysql",
+        "datadir": "/var/lib/mysql/mysql_data",
+        "log_bin": "mysql-bin",
+        "binlog_format": "ROW",
+        "innodb_buffer_pool_size": str(200 * MIB),
+        "innodb_flush_method": "O_DIRECT",
+        "innodb_log_file_size": str(20 * MIB),
+        "innodb_file_per_table": "1",
+        "innodb_autoinc_lock_mode": "2",
+        "wsrep_cluster_address": "gcomm://10.0.32.23,10.0.32.24,10.0.32.25",
+        "wsrep_slave_threads": "2",
+        "wsrep_cluster_name": "SilverSkySoftDBClusterA",
+        "wsrep_node_name": "DBNode1",
+        "wsrep_node_address": "10.0.32.23",
+        "wsrep_sst_method": "rsync",
+    }
+    assert {key: server[key] for key in expected} == expected
+
+
+def test_binary_logs_expire_and_commits_are_on_disk_unless_said() -> None:
+    """The defaults lose nothing and fill no disk."""
+    server = config()["mysqld"]
+    assert server["binlog_expire_logs_seconds"] == str(7 * 86_400)
+    assert server["innodb_flush_log_at_trx_commit"] == "1"
+
+
+def test_percona_has_its_own_names() -> None:
+    """Percona 8 has applier threads, no wsrep_on, no rsync, its own bootstrap unit."""
+    server = config(product="percona", sst_method="xtrabackup-v2")["mysqld"]
+    assert "wsrep_applier_threads" in server
+    assert "wsrep_slave_threads" not in server
+    assert "wsrep_on" not in server
+    assert server["wsrep_provider"] == "/usr/lib/galera4/libgalera_smm.so"
+    assert PRODUCTS["percona", "redhat"].bootstrap_unit == "mysql@bootstrap.service"
+
+
+def test_tls_encrypts_what_members_send() -> None:
+    """With tls the provider encrypts replication, and state transfers by mariabackup are encrypted too."""
+    tls = Tls(ca="/etc/ssl/ca.pem", cert="/etc/ssl/db.pem", private_key="/etc/ssl/db.key")
+    parser = config(tls=tls, sst_method="mariabackup", sst_password=Secret(literal="a long password"))
+    assert "socket.ssl_key=/etc/ssl/db.key" in parser["mysqld"]["wsrep_provider_options"]
+    assert parser["sst"]["tca"] == "/etc/ssl/ca.pem"
+    assert parser["sst"]["wsrep_sst_auth"] == "sst:a long password"
+
+
+def test_extra_settings_come_last_and_dangerous_ones_are_refused_all_at_once() -> None:
+    """`extra` is written; what would contradict the file or keep the server down is refused with its reason."""
+    assert config(extra={"max_allowed_packet": "64M"})["mysqld"]["max_allowed_packet"] == "64M"
+    with pytest.raises(UsageError) as refused:
+        config(extra={"innodb-locks-unsafe-for-binlog": 1, "wsrep_cluster_address": "gcomm://"})
+    assert "READ-COMMITTED" in str(refused.value)
+    assert "second cluster" in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [0, 2])
+def test_fast_commits_are_explained(value: int) -> None:
+    """innodb_flush_log_at_trx_commit 0 and 2 are taken, and what they can lose is said."""
+    assert config(innodb_flush_log_at_trx_commit=value)["mysqld"]["innodb_flush_log_at_trx_commit"] == str(value)
+    said = dangers.warnings({}, flush_log_at_trx_commit=value, sst_method="mariabackup")
+    assert "last second" in said[0].replace("\n", " ")
+
+
+@given(st.integers(0, 1 << 42))
+def test_the_buffer_pool_fits_the_node(memory: int) -> None:
+    """A multiple of 128 MiB, at least one, and above 1 GiB of memory never more than 70 % of it."""
+    pool = mycnf.buffer_pool(memory)
+    assert pool % (128 * MIB) == 0
+    assert pool >= 128 * MIB
+    if memory > 1024 * MIB:
+        assert pool <= memory * 7 // 10
+
+
+@given(st.integers(0, 512))
+def test_applier_threads_follow_the_processors(cpus: int) -> None:
+    """Between 1 and 16."""
+    assert 1 <= mycnf.applier_threads(cpus) <= 16
+
+
+def test_passwords_travel_as_hashes() -> None:
+    """The hash is that of mysql_native_password: PASSWORD('password') of the MariaDB manual."""
+    assert native_hash("password") == "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ALL ON shop.*", "ALL PRIVILEGES ON `shop`.*"),
+        ("SELECT, INSERT ON shop.*", "INSERT, SELECT ON `shop`.*"),
+        ("SELECT ON my_test_db.*", r"SELECT ON `my\_test\_db`.*"),
+    ],
+)
+def test_grants_are_compared_by_meaning(one: str, other: str) -> None:
+    """What people write and what SHOW GRANTS prints are the same grant."""
+    assert normal_grant(one) == normal_grant(other)
+
+
+def test_a_grant_with_grant_option_is_recognised() -> None:
+    """What the server prints of a user's grant is compared with the option, without the user and the hash."""
+    line = "GRANT ALL PRIVILEGES ON `shop`.* TO `app`@`%` IDENTIFIED BY PASSWORD '*2470' WITH GRANT OPTION"
+    assert normal_grant(shown_grant(line)) == normal_grant("ALL ON shop.* WITH GRANT OPTION")
+    assert normal_grant(shown_grant("GRANT SELECT ON `shop`.* TO `app`@`%`")) == normal_grant("SELECT ON shop.*")
