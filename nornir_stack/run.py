@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from nornir_stack.effects import Door, RunState
 from nornir_stack.errors import Interrupted, Locked, Refused, StackError
 from nornir_stack.events import Emitter
 from nornir_stack.guests import guarded
+from nornir_stack.here import held_here
 from nornir_stack.interrupt import Interrupts
 from nornir_stack.journal import new_run
 from nornir_stack.results import HostReport, Report, StageReport, Status, worst
@@ -55,9 +57,11 @@ def execute(
     error = ""
     with Interrupts(state, emit):
         try:
-            if not dry_run:
-                run.lock(acting, chain.name)
-            run.chain(chain, "")
+            who = locks.owner(record.run, chain.name)
+            with nullcontext() if dry_run else held_here(nr.inventory, who, wait, state.stop.is_set):
+                if not dry_run:
+                    run.lock(acting, chain.name)
+                run.chain(chain, "")
         except StackError as problem:
             if isinstance(problem, Locked) and not run.stages:
                 raise

@@ -20,6 +20,7 @@ from nornir_stack.errors import (
     CommandFailed,
     ConnectionFailed,
     Interrupted,
+    Locked,
     Refused,
     StackError,
     UsageError,
@@ -485,3 +486,26 @@ def test_bad_serials_are_usage_errors(serial: Any) -> None:
     """A size that is no number above 0 and no percentage is refused."""
     with pytest.raises(UsageError):
         batches(["a"], serial)
+
+
+def test_a_second_run_of_the_inventory_is_locked_out_and_told_by_whom(nr: Nornir) -> None:
+    """While one run of an inventory goes on, another ends with Locked, which names the first; a dry run needs no lock."""
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(task: Task) -> Result[None]:
+        begun.set()
+        release.wait(30)
+        return Result(task.host, None)
+
+    first = threading.Thread(target=Chain("first", Stage("a", [slow], hosts("db1"))).run, args=(nr,))
+    first.start()
+    try:
+        assert begun.wait(10)
+        other = Chain("second", Stage("a", [look], hosts("db2")))
+        with pytest.raises(Locked, match=r"\(first\)"):
+            other.run(nr, wait=0)
+        assert other.run(nr, dry_run=True).ok
+    finally:
+        release.set()
+        first.join()
+    assert other.run(nr, wait=0).ok
