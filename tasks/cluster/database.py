@@ -14,6 +14,7 @@ from nornir_stack.errors import DatabaseFailed, Refused
 from nornir_stack.node import Node
 from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.observe import look, member_of
+from nornir_stack.tasks.cluster.settings import User
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
     from nornir_stack.secret import Secret
     from nornir_stack.tasks.cluster.member import Member
-    from nornir_stack.tasks.cluster.settings import Galera, User
+    from nornir_stack.tasks.cluster.settings import Galera
 
 PROBE_SCHEMA = "nornir_stack"
+TRANSFER_GRANTS = ("RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.*",)  # mariabackup's manual
 _UNKNOWN_TABLE = (1146, 1049)  # ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR
 
 
@@ -44,6 +46,16 @@ def databases(task: Task) -> Result[tuple[str, ...]]:
     for user in galera.users:
         _user(sql, galera, user)
     return node.done(tuple(f"{user.name}@{user.host}" for user in galera.users))
+
+
+def transfer_user(task: Task) -> Result[None]:
+    """The user as whom a donor's mariabackup logs in, there before the first joiner asks for a copy."""
+    node = Node(task)
+    galera, _ = member_of(node)
+    if galera.sst_method == "rsync" or galera.sst_password is None:
+        return node.skipped("a copy by rsync needs no login")
+    _user(Sql(node), galera, User(name=galera.sst_user, host="localhost", password=galera.sst_password, grants=TRANSFER_GRANTS))
+    return node.done()
 
 
 def quoted(name: str) -> str:

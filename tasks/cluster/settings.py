@@ -24,7 +24,11 @@ _GCACHE_SIZE = Size(128 << 20)
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """Paths on the members of the files that encrypt what members send to each other; every certificate from one CA."""
+    """Paths on the members of the files that encrypt what members send to each other; every certificate from one CA.
+
+    A certificate's common name is its member's address: with mariabackup the donor's socat sends a copy nowhere else
+    ("certificate is valid but its commonName does not match hostname").
+    """
 
     ca: AbsolutePath
     cert: AbsolutePath

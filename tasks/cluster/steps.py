@@ -10,7 +10,7 @@ from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.errors import Refused
 from nornir_stack.select import hosts
 from nornir_stack.tasks.cluster import acts
-from nornir_stack.tasks.cluster.database import read_probe, write_probe
+from nornir_stack.tasks.cluster.database import read_probe, transfer_user, write_probe
 from nornir_stack.tasks.cluster.decision import Decision, Form, Nothing, Promote, RecoverPositions, Refuse, Stop, Wait
 from nornir_stack.tasks.cluster.judge import (
     not_complete,
@@ -173,7 +173,7 @@ def steps(decision: Form, seen: Seen[Member], lost: tuple[str, ...]) -> list[Sta
         found.append(
             Stage(
                 f"bootstrap {leader}",
-                [do(acts.bootstrap, mandate=decision.mandate)],
+                [do(acts.bootstrap, mandate=decision.mandate), transfer_user],
                 hosts(leader),
                 before=Check(observe_member, partial(somebody_primary, missing_ok=lost), DB),
                 until=Check(observe_member, partial(not_running, name=leader), DB, within=AGREE_SECONDS),

@@ -75,7 +75,8 @@ def nornir(lab: Lab, roles: Mapping[str, list[str]], data: Mapping[str, Mapping[
     register_connections()
     extras = {"known_hosts": str(lab.spec.state / "known_hosts"), "client_keys": [str(lab.spec.state / "id_ed25519")]}
     data = data or {}
-    groups = Groups({role: Group(role, data=dict(data.get(role, {}))) for role in roles})
+    defaults = Defaults(data=dict(data.get("defaults", {})))
+    groups = Groups({role: Group(role, data=dict(data.get(role, {})), defaults=defaults) for role in roles})
     hosts = Hosts()
     for role, names in roles.items():
         for name in names:
@@ -86,6 +87,7 @@ def nornir(lab: Lab, roles: Mapping[str, list[str]], data: Mapping[str, Mapping[
                     name,
                     hostname=address,
                     username="root",
+                    defaults=defaults,
                     groups=ParentGroups(),
                     data=dict(data.get(name, {})),
                     connection_options={"ssh": ConnectionOptions(None, None, None, None, None, extras)},
@@ -93,4 +95,4 @@ def nornir(lab: Lab, roles: Mapping[str, list[str]], data: Mapping[str, Mapping[
             )
             host.groups.append(groups[role])
     config = Config(logging=LoggingConfig(enabled=False))
-    return Nornir(Inventory(hosts, groups, Defaults(data=dict(data.get("defaults", {})))), config, runner=ThreadedRunner(20))
+    return Nornir(Inventory(hosts, groups, defaults), config, runner=ThreadedRunner(20))
