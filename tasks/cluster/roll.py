@@ -86,23 +86,24 @@ def one(turn: Turn, *, upgrade: bool) -> Chain:
     return Chain(name, *parts, *back(name), unit=True, left=f"{name} may be left drained: run galera.roll again")
 
 
-def _gate(name: str) -> Check[Place]:
+def gate(name: str) -> Check[Place]:
+    """Nobody is stopped, drained or restarted unless all others are well."""
     return Check(place, partial(not_safe, name=name), DB | LOADBALANCER)
 
 
 def _out(name: str, *, upgrade: bool) -> list[Stage]:
-    download = [Stage("download", [fetch], hosts(name), before=_gate(name))] if upgrade else []
+    download = [Stage("download", [fetch], hosts(name), before=gate(name))] if upgrade else []
     return [
         *download,
-        Stage("drain", [do(set_server, server=name, state="drain")], LOADBALANCER, before=_gate(name)),
-        Stage("flag", [do(drain_flag, drained=True)], hosts(name), before=_gate(name)),
+        Stage("drain", [do(set_server, server=name, state="drain")], LOADBALANCER, before=gate(name)),
+        Stage("flag", [do(drain_flag, drained=True)], hosts(name), before=gate(name)),
     ]
 
 
 def _restart(name: str, *, upgrade: bool) -> Stage:
     joined = Check(observe_member, partial(not_grown, name=name), DB, within=AGREE_SECONDS)
     task: Bound = do(upgraded) if upgrade else do(restarted)
-    return Stage("upgrade" if upgrade else "restart", [task], hosts(name), before=_gate(name), until=joined)
+    return Stage("upgrade" if upgrade else "restart", [task], hosts(name), before=gate(name), until=joined)
 
 
 def back(name: str) -> list[Stage]:

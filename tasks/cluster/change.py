@@ -1,0 +1,143 @@
+"""Members that come and go: `galera.replace`, `galera.grow`, `galera.shrink`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from nornir_stack.chain import Chain, Check, Plan, Stage, do
+from nornir_stack.command import sh
+from nornir_stack.errors import Refused
+from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.select import hosts
+from nornir_stack.tasks.cluster.observe import look, member_of, observe_member
+from nornir_stack.tasks.cluster.prepare import configure, enable, install, open_ports
+from nornir_stack.tasks.cluster.product import DB, members
+from nornir_stack.tasks.cluster.recovery import recovery
+from nornir_stack.tasks.cluster.roll import gate
+from nornir_stack.tasks.cluster.rolling import not_safe
+from nornir_stack.tasks.cluster.room import cannot_join, not_left, room
+from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, Course, planned, proofs
+from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, place
+from nornir_stack.tasks.cluster.views import words
+from nornir_stack.tasks.loadbalancer.health import drain_flag
+from nornir_stack.tasks.loadbalancer.runtime import set_server
+from nornir_stack.tasks.system.names import hosts_file
+
+if TYPE_CHECKING:
+    from nornir.core.task import Task
+
+    from nornir_stack.results import Result
+    from nornir_stack.seen import Seen
+    from nornir_stack.tasks.cluster.upkeep import Place
+
+EXPEL_SECONDS = 30.0  # the others, until they no longer list a member that crashed just now (evs.inactive_timeout)
+_KEEPING_ITS_TIME = """
+written=$(stat -c %Y -- "$1") && cat >"$1.new" && chown --reference="$1" "$1.new" && chmod --reference="$1" "$1.new" &&
+    touch -d "@$written" "$1.new" && mv -f -- "$1.new" "$1"
+"""
+
+
+def replace(*, member: str) -> Chain:
+    """Bring back a member that crashed, was wiped or stands on a new machine, beside the others that live.
+
+    What it missed comes by IST where a donor still has it, else by a full copy, for which it must have room (looked at first).
+    All others have to be well. A history that the cluster has not is not erased: `galera.recover keep=...` does that.
+
+    member: its host.
+    """
+    return Chain("galera.replace", *_joining(member))
+
+
+def grow(*, member: str) -> Chain:
+    """Bring a new member into the cluster that lives. It stands in the inventory already.
+
+    It is prepared, then all others get its address (no restart: the address is read at a start only), then it joins. Load
+    balancers get it by `loadbalancer.deploy` after that.
+
+    member: its host.
+    """
+    tell = Stage("tell the others", [hosts_file, open_ports, do(readdress, without="")], DB - hosts(member))
+    return Chain("galera.grow", *_joining(member, tell))
+
+
+def shrink(*, member: str) -> Chain:
+    """Take a member out of the cluster: drained, stopped cleanly and for good, its address taken out of all others'.
+
+    It still stands in the inventory: take it out after this, then run `loadbalancer.deploy`. Its data stay on its disk.
+
+    member: its host.
+    """
+    return Chain("galera.shrink", Plan("look", place, partial(_shrinking, name=member), DB | LOADBALANCER))
+
+
+def _joining(name: str, *before: Stage) -> list[Stage | Plan[Any]]:
+    course = Course(recovery, save=True, proofs=proofs())
+    may_join = Check(room, partial(cannot_join, name=name), DB, within=EXPEL_SECONDS)
+    return [
+        Stage("room", [], hosts(name), until=may_join),
+        Stage("prepare", [hosts_file, install, open_ports, configure], hosts(name)),
+        *before,
+        Plan("join", observe_member, partial(planned, course=course), DB),
+        Stage("in service", [enable, do(drain_flag, drained=False)], hosts(name)),
+    ]
+
+
+def _shrinking(seen: Seen[Place], *, name: str) -> Chain:
+    if name not in seen.hosts or (name in seen and seen[name].upkeep is None):
+        raise Refused(f"{name} is no member of the cluster.")
+    problems = not_safe(seen, name)
+    if problems:
+        raise Refused(f"{name} is not taken out: {' '.join(problems)}")
+    left = [host for host, one in seen.items() if one.upkeep and host != name]
+    reasons = [f"{words(left)} stay. Take {name} out of the inventory after this: as long as it stands there, it is wanted."]
+    if len(left) % 2 == 0:
+        reasons.append(f"{len(left)} members: if they fall into halves, neither goes on.")
+    gone = Check(observe_member, partial(not_left, name=name), DB, within=AGREE_SECONDS)
+    leaving = Chain(
+        name,
+        Stage("drain", [do(set_server, server=name, state="drain")], LOADBALANCER, before=gate(name)),
+        Stage("flag", [do(drain_flag, drained=True)], hosts(name)),
+        Stage("leave", [leave], hosts(name), before=gate(name), until=gone),
+        unit=True,
+        left=f"{name} may be left drained: run galera.shrink again, or galera.roll to put it back",
+    )
+    return Chain("shrink", leaving, Stage("tell the others", [do(readdress, without=name)], DB - hosts(name)), reasons=reasons)
+
+
+def leave(task: Task) -> Result[None]:
+    """Stop this member cleanly, and keep it from starting at a boot."""
+    node = Node(task)
+    _, product = member_of(node)
+    now = look(node)
+    enabled = node.read("systemctl", "is-enabled", product.unit, ok=None).text == "enabled"
+    if now.running or enabled:
+        node.change("systemctl", "disable", "--now", product.unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
+    return node.done()
+
+
+def readdress(task: Task, *, without: str) -> Result[str]:
+    """The address of the cluster in this member's configuration: all declared members, but for one. The value: the address.
+
+    The server reads it at a start only, so the file keeps its time: nothing asks for a restart. Raises Refused where there
+    is no such file.
+    """
+    node = Node(task)
+    galera, product = member_of(node)
+    wanted = [address for name, address in members(task.nornir.inventory, galera.cluster_name).items() if name != without]
+    address = f"gcomm://{','.join(wanted)}"
+    text = node.read_file(product.config)
+    if text is None:
+        raise Refused(f"{node.name} has no {product.config}: run galera.form first")
+    new = readdressed(text, address)
+    if new != text:
+        diff = f"--- {product.config}\n+++ {product.config}\n+wsrep_cluster_address = {address}\n"
+        write = sh(_KEEPING_ITS_TIME, product.config, label=f"set wsrep_cluster_address in {product.config}")
+        node.change(write, stdin=new, diff=diff, repeatable=True)
+    return node.done(address)
+
+
+def readdressed(text: str, address: str) -> str:
+    """A configuration with another wsrep_cluster_address."""
+    return re.sub(r"(?m)^(wsrep_cluster_address\s*=\s*).*$", rf"\g<1>{address}", text)
