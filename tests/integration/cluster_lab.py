@@ -40,6 +40,8 @@ ls {DATADIR}/wsrep-new-cluster* /var/lib/mysql/wsrep-new-cluster* /run/mysqld/ws
 tr '\\0' ' ' <"/proc/$(pidof mariadbd)/cmdline" | grep wsrep.new.cluster
 true
 """
+# What a node writes while it is only looked at: systemd's journal, who logged in when, what package managers keep.
+WRITTEN = ("/var/log/journal", "/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog", "/var/cache/apt", "/var/lib/apt/lists")
 # Content of every file, and kind, mode, owner and target of everything; /proc, /sys, /run and /dev are other file systems.
 _TREE = """
 find "$@" -xdev ! -type f -printf '%p\\t%y %m %U %G %l\\n'
@@ -176,6 +178,14 @@ class Cluster:
         with ThreadPoolExecutor(len(self.names)) as pool:
             return dict(zip(self.names, pool.map(one, self.names), strict=True))
 
+    def stamps(self, *roots: str) -> dict[str, dict[str, str]]:
+        """When anything below `roots` was last written or renamed, by path: much cheaper than `tree`."""
+        find = ("find", *roots, "-xdev", "-printf", r"%p\t%C@\n")
+        return {
+            name: dict(line.split("\t", 1) for line in self.lab.enter(name, *find).stdout.splitlines() if "\t" in line)
+            for name in self.names
+        }
+
     def started(self) -> dict[str, str]:
         """When systemd started the server of each member, and its process."""
         show = "systemctl show -p ActiveEnterTimestampMonotonic -p ExecMainPID -p NRestarts mariadb"
@@ -215,7 +225,7 @@ class Watch:
         self.thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self) -> None:
-        while not self.end.wait(0.1):
+        while not self.end.wait(0.5):
             seen = self._cluster.seen()
             self.looks += 1
             whole = [said for said in seen.values() if said.get("wsrep_cluster_status") == "Primary"]
@@ -224,12 +234,14 @@ class Watch:
 
 
 def changed_between(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> dict[str, list[str]]:
-    """Of two trees, what differs on each node."""
-    return {
-        name: sorted({path for path, _ in before[name].items() ^ after[name].items()})
-        for name in before
-        if before[name] != after[name]
-    }
+    """Of two trees, what differs on each node, but for what nodes write by themselves."""
+    differ = {name: {path for path, _ in before[name].items() ^ after[name].items()} for name in before}
+    told = {name: sorted(path for path in paths if not _written(path)) for name, paths in differ.items()}
+    return {name: paths for name, paths in told.items() if paths}
+
+
+def _written(path: str) -> bool:
+    return path.removeprefix("content of ").startswith(WRITTEN)
 
 
 def until(holds: Callable[[], bool], seconds: float, what: str) -> None:

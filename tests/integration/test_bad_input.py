@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nornir_stack.lab import Lab
 
-LOOKED_AT = ("/etc", "/var/lib/mysql", "/var/lib/dpkg", "/root", "/usr/local")
+LOOKED_AT = ("/etc", "/var/lib/dpkg", "/var/lib/mysql", "/root", "/usr", "/srv")
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7Rk3bKZ0qgYkWwC1r3K3x0b8c5m2nq9p0QwErTyUiO"
 CONFIG_FOLDER = CONFIG.rpartition("/")[0]
 
@@ -37,9 +37,9 @@ def cluster(prepared: Cluster) -> Iterator[Cluster]:
 @contextmanager
 def untouched(cluster: Cluster) -> Iterator[None]:
     """Files and servers of all nodes are the same afterwards."""
-    before, units = cluster.tree(*LOOKED_AT), cluster.started()
+    before, units = cluster.stamps(*LOOKED_AT), cluster.started()
     yield
-    assert changed_between(before, cluster.tree(*LOOKED_AT)) == {}
+    assert changed_between(before, cluster.stamps(*LOOKED_AT)) == {}
     assert cluster.started() == units
 
 
