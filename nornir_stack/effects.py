@@ -83,6 +83,11 @@ class Door:
         if self._cut.is_set():
             raise Cancelled(f"interrupted before: {what}")
 
+    def wait(self, seconds: float, what: str) -> None:
+        """Let time pass. Raises Cancelled or TimedOut as soon as `what` may not go on."""
+        self._cut.wait(seconds)
+        self.check(what)
+
     def remaining(self, wanted: float | None) -> float | None:
         """Seconds that a step may take: what is wanted, but not beyond the deadline."""
         if self.deadline is None:
@@ -159,6 +164,10 @@ class Gate:
 
     def remaining(self, wanted: float | None) -> float | None:
         return self._door.remaining(wanted)
+
+    def wait(self, seconds: float, what: str) -> None:
+        """Let time pass between two looks. Raises Cancelled or TimedOut as soon as `what` may not go on."""
+        self._door.wait(seconds, what)
 
     def look(self, what: str, do: Callable[[], R], *, independent: bool = False) -> R:
         """Observe. In a dry run, a look after a pending change raises Undecidable, unless it is `independent` of it."""

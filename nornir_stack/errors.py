@@ -81,6 +81,10 @@ class TimedOut(StackError):  # noqa: N818
     """A deadline passed. What ran on the node was ended, or may still run: look again before judging."""
 
 
+class Undone(StackError):  # noqa: N818
+    """A change to the network was not confirmed: the node has its former state again, and the message says why."""
+
+
 class Cancelled(StackError):  # noqa: N818
     """The run was interrupted before this was done."""
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from nornir_stack import files
 from nornir_stack.command import Command, Output, command
 from nornir_stack.connections import shell_of
+from nornir_stack.cutting import cutting
 from nornir_stack.effects import Gate, overlay_of
-from nornir_stack.errors import CommandFailed, Undecidable, UsageError
+from nornir_stack.errors import CommandFailed, Refused, Undecidable, UsageError
 from nornir_stack.results import Result
 from nornir_stack.secret import Secret, mask, reveal
 
@@ -91,12 +92,19 @@ class Node:
         what: str = "",
         diff: str = "",
         repeatable: bool = False,
+        cannot_cut: bool = False,
     ) -> Output:
         """Change something: in a dry run it is not sent, only written down (as `what`, or the command itself).
 
-        `repeatable`: running it twice is the same as once, so a retry may repeat it.
+        `repeatable`: running it twice is the same as once, so a retry may repeat it. Refuses what can cut the way to the
+        node (`ip`, `nft`, `nmcli`...), which is for `confirmed`; `cannot_cut` says that this one does not.
         """
         wanted = _command(argv, stdin)
+        if not cannot_cut and (words := cutting(wanted)):
+            raise Refused(
+                f"`{mask(words)}` can cut the way to {self.name}: do it by nornir_stack.confirmed, which undoes itself;"
+                " where it cannot cut, say so by change(..., cannot_cut=True)"
+            )
         output = self.gate.effect(
             what or wanted.line, lambda: self._run(wanted, timeout), diff=diff, repeatable=repeatable
         )

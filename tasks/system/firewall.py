@@ -93,7 +93,8 @@ def _filters(now: Firewall, version: int) -> list[list[Opened]]:
     return [*found, firewall_iptables.accepted(table, version)] if table and table.filters else found
 
 
-# acting: the permanent files first, so that a node never has an opening that a reboot takes back
+# acting: the permanent files first, so that a node never has an opening that a reboot takes back; only accepting rules of
+# ours come and go, hence `cannot_cut`
 
 
 def _keep(node: Node, now: Firewall, wanted: RuleSet) -> None:
@@ -114,14 +115,15 @@ def _apply(node: Node, now: Firewall, wanted: RuleSet) -> None:
     if edits:
         script = "".join(edit.script for edit in edits)
         diff = "\n".join(edit.diff for edit in edits)
-        node.change("nft", "-f", "-", stdin=script, what=f"nft: the rules {wanted.comment!r}", diff=diff)
+        what = f"nft: the rules {wanted.comment!r}"
+        node.change("nft", "-f", "-", stdin=script, what=what, diff=diff, cannot_cut=True)
     for version, table in now.tables.items():
         rules = _iptables_rules(table, wanted, version)
         restored = firewall_iptables.decide(table, wanted.name, rules, program=PROGRAMS[version])
         if restored.script:
             words = (f"{PROGRAMS[version]}-restore", "-w", "10", "--noflush")
             what = f"{PROGRAMS[version]}: the rules {wanted.comment!r}"
-            node.change(*words, stdin=restored.script, what=what, diff=restored.diff)
+            node.change(*words, stdin=restored.script, what=what, diff=restored.diff, cannot_cut=True)
 
 
 def _iptables_rules(table: firewall_iptables.Table, wanted: RuleSet, version: int) -> list[str]:
@@ -172,7 +174,8 @@ def _firewalld(node: Node, now: Firewall, wanted: RuleSet) -> None:
     node.write_file(firewall_firewalld.FILE.format(policy), firewall_firewalld.policy_file(wanted))
     if now.policy is None:
         added = "".join(f"+{rule}\n" for rule in rules)
-        node.change("firewall-cmd", "--reload", diff=f"--- firewalld\n+++ firewalld {policy}\n{added}", repeatable=True)
+        diff = f"--- firewalld\n+++ firewalld {policy}\n{added}"
+        node.change("firewall-cmd", "--reload", diff=diff, repeatable=True, cannot_cut=True)
         return
     gone, new = firewall_firewalld.decide(now.policy, rules)
     for verb, some in (("remove", gone), ("add", new)):
@@ -180,7 +183,7 @@ def _firewalld(node: Node, now: Firewall, wanted: RuleSet) -> None:
             words = [f"--{verb}-rich-rule={rule}" for rule in some]
             diff = "".join(f"{'+' if verb == 'add' else '-'}{rule}\n" for rule in some)
             head = f"--- firewalld {policy}\n+++ firewalld {policy}\n"
-            node.change("firewall-cmd", f"--policy={policy}", *words, diff=head + diff)
+            node.change("firewall-cmd", f"--policy={policy}", *words, diff=head + diff, cannot_cut=True)
 
 
 def _refuse_losses(node: Node) -> None:

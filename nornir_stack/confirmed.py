@@ -1,0 +1,247 @@
+"""Changes to a node's network that undo themselves unless the node can still be reached: commit, confirmed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nornir_stack import files, undo
+from nornir_stack.command import Command, command, sh
+from nornir_stack.connections import connection
+from nornir_stack.errors import ConnectionFailed, Refused, StackError, TimedOut, Undone, UsageError
+from nornir_stack.secret import Secret, mask, reveal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nornir_stack.command import Output
+    from nornir_stack.node import Node
+    from nornir_stack.shell import ShellConnection
+
+    Judge = Callable[[Node], Sequence[str]]
+
+SHORTEST = 3.0  # seconds; less than a login over a slow way takes
+_LOGIN_SECONDS = 5.0
+_UNDO_SECONDS = 30.0  # what a node may take to restore itself, before it is called unreachable
+_SEND_SECONDS = 20.0
+_PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class File:
+    """A step: `path` holds `content` then. It is saved and brought back without being named in `Network.files`."""
+
+    path: str
+    content: str | bytes | Secret
+    mode: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is brought back beside the node's links, addresses, routes, rules and packet filter, which always are.
+
+    `files`: files and folders, absolute; one that was not there is taken away. `restore`: commands that run after the
+    files are back, and after a reboot once the network is up (`command("networkctl", "reload")`).
+    """
+
+    files: Sequence[str] = ()
+    restore: Sequence[Command] = ()
+
+
+def confirmed(
+    node: Node,
+    steps: Sequence[Command | File],
+    *,
+    undo: Network = Network(),
+    check: Judge | None = None,
+    within: float = 60,
+) -> None:
+    """Change the node's network by `steps`; the node takes it back by itself unless this succeeds `within` seconds.
+
+    The node saves its state and arms a timer, then does the steps apart from the connection, which they may cut. When they
+    have ended, a new connection is opened and `check` asked for problems, until there are none; then the timer is
+    disarmed. A step that fails ends it at once. A node that reboots meanwhile undoes it while it boots.
+    In a dry run nothing is sent; the steps and the files' differences are written down.
+
+    Raises Undone where the node has its former state again, ConnectionFailed where even that could not be seen, Refused
+    where another change waits to be confirmed or the node has no systemd.
+    """
+    if within < SHORTEST:
+        raise UsageError(f"within={within:g}: nobody can log in again in less than {SHORTEST:g} seconds")
+    paths = [*undo.files, *(step.path for step in steps if isinstance(step, File))]
+    if wrong := [path for path in paths if not path.startswith("/") or path.rstrip("/") == "" or "\n" in path]:
+        raise UsageError(f"{wrong[0]!r} is no absolute path that could be saved")
+    diff = _diff(node, steps)
+    change = _change(node, steps, paths, undo.restore, within)
+    what = f"confirmed within {within:g} s: " + "; ".join(step.line for step in change.steps)
+    node.gate.effect(what, lambda: _Confirming(node, change, check).run(), diff=diff)
+
+
+def _change(
+    node: Node, steps: Sequence[Command | File], paths: Sequence[str], restore: Sequence[Command], within: float
+) -> undo.Change:
+    commands = [_written(step) if isinstance(step, File) else step for step in steps]
+    about = f"a network change on {node.name} that waits up to {within:g} s to be confirmed, then undoes itself"
+    return undo.Change(commands, list(dict.fromkeys(path.rstrip("/") for path in paths)), restore, within, about)
+
+
+def _written(step: File) -> Command:
+    argv = files.write(step.path, b"", mode=step.mode, owner="", backup=False).argv
+    return Command(argv, step.content, f"write {step.path}")
+
+
+def _diff(node: Node, steps: Sequence[Command | File]) -> str:
+    parts = []
+    for step in steps:
+        if isinstance(step, File):
+            now = node.stat(step.path)
+            parts.append(files.unified_diff(step.path, None if now is None else now.content, reveal(step.content)))
+    lines = [f"+{step.line}\n" for step in steps if isinstance(step, Command)]
+    if lines:
+        parts += ["--- network\n+++ network\n", *lines]
+    return "".join(parts)
+
+
+@dataclass(frozen=True)
+class _State:
+    """`word` is `waits`, `undoing` or `undone`; `status` that with which the steps ended, '' before; `said` their output.
+
+    `how` it was undone: `timer`, or `late`, after a reboot.
+    """
+
+    word: str
+    status: str
+    how: str
+    said: str
+
+
+class _Confirming:
+    """One change on its way. Times are those of the monotonic clock here; the node's timer starts after ours."""
+
+    def __init__(self, node: Node, change: undo.Change, check: Judge | None) -> None:
+        self._node, self._change, self._check = node, change, check
+        self._what = f"confirm the network change on {node.name}, which undoes itself after {change.within:g} s"
+        self._end = 0.0
+        self._last = ""
+
+    def run(self) -> None:
+        locks = self._arm()
+        try:
+            self._applied(locks)
+            shell = self._again(locks)  # the login that counts: it began after the last step
+            if not self._holds():
+                self._ask(shell, undo.UNDO_NOW)
+            elif self._ask(shell, undo.CONFIRM).status == 0:
+                shell.run(command("true"))  # takes the lock that the timer kept for us
+                return
+            else:
+                self._last = "it was about to be confirmed when the time was up"
+        except ConnectionFailed as error:
+            self._last = self._last or str(error)
+        self._explain(locks)
+
+    def _arm(self) -> dict[str, str]:
+        shell = self._node.connection
+        locks = shell.locks
+        script = undo.arm(self._change)
+        self._end = time.monotonic() + self._change.within
+        wanted = command("sh", stdin=script)
+        try:
+            output = shell.run(wanted, timeout=self._node.gate.remaining(_SEND_SECONDS))
+        except ConnectionFailed:  # it may have been armed: look
+            return locks
+        if output.status == undo.WAITING:
+            raise Refused(f"another change waits to be confirmed, or to be undone, on {self._node.name}: {output.text}")
+        if output.status == undo.NO_SYSTEMD:
+            raise Refused(f"{self._node.name} does not run systemd, whose timer would undo the change: do it at its console")
+        if not output.ok:
+            raise Refused(
+                f"the state of {self._node.name} could not be saved, and nothing was changed: {output.stderr.strip()}"
+            )
+        return locks
+
+    def _applied(self, locks: dict[str, str]) -> None:
+        """Wait until the steps have ended, by whatever connection tells. Raises ConnectionFailed where they were undone."""
+        shell = self._again(locks)
+        while True:
+            now = self._state(shell)
+            if now.word != "waits":
+                raise ConnectionFailed("the time was up")
+            if now.status:
+                return
+            self._last = f"the steps did not end within {self._change.within:g} s"
+            self._pause()
+            if not shell.alive:
+                shell = self._again(locks)
+
+    def _again(self, locks: dict[str, str]) -> ShellConnection:
+        """A new connection with the locks of the old one. Raises ConnectionFailed at the end of the time."""
+        host, config = self._node.host, self._node.task.nornir.config
+        name = "local" if host.get("connection") == "local" else "ssh"
+        with suppress(KeyError, StackError):
+            host.connections[name].connection.close()
+        while True:
+            left = self._end - time.monotonic()
+            wait = {"connect_timeout": max(min(_LOGIN_SECONDS, left), 0.5)} if name == "ssh" else {}
+            try:
+                shell: ShellConnection = connection(host, name, config, **wait)
+                for path, owner in locks.items():
+                    shell.lock(path, owner)
+            except ConnectionFailed as error:
+                if time.monotonic() + _PAUSE > self._end:
+                    raise
+                self._last = f"nobody could log in again: {error}"
+                self._pause()
+            else:
+                return shell
+
+    def _holds(self) -> bool:
+        """Whether the check holds before the time is up."""
+        while True:
+            try:
+                problems = list(self._check(self._node)) if self._check else []
+            except StackError as error:
+                problems = [str(error)]
+            if not problems:
+                return True
+            self._last = "; ".join(problems)
+            if time.monotonic() + _PAUSE > self._end:
+                return False
+            self._pause()
+
+    def _pause(self) -> None:
+        self._node.gate.wait(_PAUSE, self._what)
+
+    def _ask(self, shell: ShellConnection, script: str) -> Output:
+        try:
+            return shell.run(sh(script, label="look at the network change"), timeout=_SEND_SECONDS)
+        except TimedOut as error:  # the deadline of the task is looked at between two looks
+            raise ConnectionFailed(str(error)) from None
+
+    def _state(self, shell: ShellConnection) -> _State:
+        first, _, said = self._ask(shell, undo.LOOK).stdout.partition("\n")
+        word, status, how = [*first.split(), "", "", ""][:3]
+        return _State(word, status.strip("-"), how, said.strip()[-800:])
+
+    def _explain(self, locks: dict[str, str]) -> None:
+        """Wait until the node has restored itself, and raise Undone with why."""
+        self._end = max(self._end, time.monotonic()) + _UNDO_SECONDS
+        why = self._last
+        while time.monotonic() < self._end:
+            with suppress(ConnectionFailed):
+                shell = self._again(locks)
+                now = self._state(shell)
+                if now.word == "undone":
+                    self._ask(shell, undo.TIDY)
+                    if now.status not in {"", "0"}:
+                        why = f"a step ended with status {now.status}: {now.said}"
+                    elif now.how == "late":
+                        why = "it was restarted before the change was confirmed"
+                    raise Undone(f"{self._node.name} has its former network again: {mask(why)}")
+            self._pause()
+        raise ConnectionFailed(
+            f"{self._node.name} could not be reached {_UNDO_SECONDS:g} s after the time at which it was to undo the change of"
+            f" its network by itself: look at its console ({undo.STATE}). Before: {mask(why)}"
+        )

@@ -1,0 +1,261 @@
+"""The scripts by which a node takes back a change to its network: saved state, timer, and what runs at the next boot. Pure.
+
+POSIX sh, coreutils, sed, iproute2 and systemd. Everything lies in one folder, which is there exactly as long as a change
+waits to be confirmed. Who makes the link `verdict` first decides: the controller (confirmed) or the node (undone).
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nornir_stack.secret import reveal
+from nornir_stack.undo_live import LIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nornir_stack.command import Command
+
+HOME = "/var/lib/nornir-stack"
+STATE = f"{HOME}/undo"
+RECORD = f"{HOME}/undone"
+UNIT = "nornir-stack-undo"
+LOCK = "/run/lock/nornir-stack"  # the lock on a node, as in locks
+WAITING, NO_SYSTEMD, TOO_LATE = 75, 76, 77
+
+_HEAD = f"""
+S={STATE} U={UNIT} LOCK={LOCK}
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+export PATH LC_ALL
+units="/etc/systemd/system/$U-boot.service /etc/systemd/system/sysinit.target.wants/$U-boot.service
+/etc/systemd/system/$U-late.service /etc/systemd/system/multi-user.target.wants/$U-late.service"
+"""
+
+# The first ends before anything reads the files; it also runs generators anew, which ran before it (netplan).
+_BOOT_UNIT = f"""[Unit]
+Description=Takes back the files of a network change that nobody confirmed
+DefaultDependencies=no
+RequiresMountsFor={STATE}
+After=local-fs.target systemd-remount-fs.service
+Before=network-pre.target sysinit.target shutdown.target systemd-networkd.service networking.service network.service
+Before=NetworkManager.service nftables.service firewalld.service iptables.service ip6tables.service
+Before=netfilter-persistent.service ufw.service openvswitch-switch.service ovsdb-server.service systemd-sysctl.service
+Wants=network-pre.target
+Conflicts=shutdown.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh {STATE}/undo.sh boot
+"""
+_LATE_UNIT = f"""[Unit]
+Description=Takes back a network change that nobody confirmed
+ConditionPathExists={STATE}
+After=network.target {UNIT}-boot.service openvswitch-switch.service firewalld.service nftables.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh {STATE}/undo.sh late
+"""
+
+# `undo.sh timer`: now, on a running node; `boot`: the files, before the network starts; `late`: the rest, after it did.
+_UNDO = """
+files() {
+    for p in "$S"/files/*.path; do
+        [ -e "$p" ] || continue
+        f=$(cat "$p"; echo .); f=${f%.} o=${p%.path}
+        case $f in /etc/systemd/system/*|/etc/netplan*) reload=1 ;; esac
+        if ! [ -e "$o" ] && ! [ -L "$o" ]; then rm -rf -- "$f"; continue; fi
+        n=$f.nornir-stack-undo
+        rm -rf -- "$n"
+        mkdir -p -- "${f%/*}"
+        cp -aT -- "$o" "$n" || { rm -rf -- "$n"; continue; }
+        if [ -d "$f" ] && ! [ -L "$f" ]; then rm -rf -- "$f"; fi
+        mv -fT -- "$n" "$f"
+    done
+    sync
+    [ -z "$reload" ] || systemctl daemon-reload
+}
+commands() { timeout 120 sh "$S/restore.sh"; }
+finish() {
+    rm -rf -- "$R.new"
+    mkdir -m 0700 "$R.new"
+    cp -- "$S/about" "$S/log" "$R.new"
+    for f in out applied how; do [ ! -e "$S/$f" ] || cp -- "$S/$f" "$R.new"; done
+    rm -rf -- "$R"
+    mv -T -- "$R.new" "$R"
+    gone "$1"
+}
+gone() {
+    rm -f -- $units
+    rm -rf -- "$S.gone"
+    mv -T -- "$S" "$S.gone" && rm -rf -- "$S.gone"
+    case $1 in
+        timer) systemctl stop --no-block "$U.timer" "$U-lock.service" 2>/dev/null ;;
+        late) systemctl --no-block daemon-reload ;;  # this manager knows the units, and their files are gone
+    esac
+    :
+}
+[ -d "$S" ] || exit 0
+if ! ln -s undone "$S/verdict" 2>/dev/null && [ "$(readlink "$S/verdict")" != undone ]; then
+    gone "$1"  # it was confirmed by one who could not tidy up
+    exit 0
+fi
+exec >>"$S/log" 2>&1
+echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) undone ($1)"
+echo "$1" >"$S/how"
+case $1 in
+    boot) files; exit 0 ;;
+    late)
+        exec 8>>"$LOCK"
+        if flock -n 8; then cat "$S/about" >"$LOCK"; fi
+        commands
+        ;;
+    timer)
+        systemctl stop "$U-apply.service" 2>/dev/null
+        files
+        live_restore "$S/live"
+        if [ -s "$S/restore.sh" ]; then commands; live_restore "$S/live"; fi
+        ;;
+esac
+finish "$1"
+"""
+
+# The pause lets the answer out by the connection that may be cut.
+_APPLY = """
+sleep 0.2
+sh -e "$S/steps.sh" >"$S/out" 2>&1 </dev/null
+echo $? >"$S/applied.new"
+mv "$S/applied.new" "$S/applied"
+[ "$(cat "$S/applied")" = 0 ] || systemctl start --no-block "$U.service"
+"""
+
+# Holds the node's lock from the moment on at which the one who holds it now lets go of it, in that one's name.
+_HOLD = """
+exec 8>>"$LOCK"
+flock 8
+cat "$S/about" >"$LOCK" 2>/dev/null
+while [ -d "$S" ]; do sleep 0.2; done
+: >"$LOCK"
+"""
+
+_ARM = """
+set -e
+umask 077
+[ -d /run/systemd/system ] || exit 76
+mkdir -p "$H"
+exec 7>>"$H/arming"
+flock 7
+if [ -d "$S" ]; then cat "$S/about"; exit 75; fi
+N=$S.new
+rm -rf -- "$N"
+mkdir -p "$N/files"
+trap 'rm -rf -- "$N"; [ -e "$S/armed" ] || { rm -f -- $units; rm -rf -- "$S"; }; rm -f "$H/arming"' EXIT
+put() { base64 -d >"$N/$1"; }
+i=0
+keep() {
+    i=$((i + 1))
+    printf %s "$1" >"$N/files/$i.path"
+    if [ -e "$1" ] || [ -L "$1" ]; then cp -aT -- "$1" "$N/files/$i"; fi
+    if [ -L "$1" ]; then keep "$(readlink -f -- "$1")"; fi
+}
+"""
+_START = """
+who=$(cat "$LOCK" 2>/dev/null) || who=
+echo "${who:-$about}" >"$N/about"
+live_save "$N/live"
+put_unit() { base64 -d >"$1"; chmod 0644 "$1"; mkdir -p "$2"; ln -sf "$1" "$2/"; }
+"""
+_GO = """
+mv -T -- "$N" "$S"
+sync
+systemd-run --quiet --collect --unit="$U" --on-active="$within" --timer-property=AccuracySec=100ms /bin/sh "$S/undo.sh" timer
+: >"$S/armed"
+systemd-run --quiet --collect --unit="$U-lock" /bin/sh "$S/hold.sh"
+systemd-run --quiet --collect --unit="$U-apply" /bin/sh "$S/apply.sh"
+"""
+
+CONFIRM = (
+    _HEAD
+    + """
+ln -s confirmed "$S/verdict" 2>/dev/null || exit 77
+systemctl stop "$U.timer"
+rm -f -- $units
+mv -T -- "$S" "$S.gone"
+rm -rf -- "$S.gone"
+systemctl stop "$U-lock.service" "$U-apply.service" 2>/dev/null
+rmdir "${S%/*}" 2>/dev/null
+:
+"""
+)
+# One line: `waits STATUS`, `undoing`, or `undone STATUS HOW`; then what the steps said. STATUS is - before they ended.
+LOOK = f"""
+S={STATE} R={RECORD}
+if [ -d "$S" ]; then
+    if [ "$(readlink "$S/verdict")" = undone ]; then echo undoing; exit; fi
+    echo "waits $(cat "$S/applied" 2>/dev/null || echo -)"
+    exit
+fi
+echo "undone $(cat "$R/applied" 2>/dev/null || echo -) $(cat "$R/how" 2>/dev/null)"
+cat "$R/out" 2>/dev/null
+"""
+UNDO_NOW = f"systemctl start --no-block {UNIT}.service"
+TIDY = f"rm -rf -- {RECORD}; rmdir {HOME} 2>/dev/null; :"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be done on a node and how it is taken back. `within` in seconds; `about`: one line on who does it."""
+
+    steps: Sequence[Command]
+    files: Sequence[str]
+    restore: Sequence[Command]
+    within: float
+    about: str
+
+
+def arm(change: Change) -> str:
+    """The script that saves, arms the timer, and starts the steps apart from the connection.
+
+    Ends with WAITING (printing who) where another change waits to be confirmed, with NO_SYSTEMD where none is.
+    """
+    scripts = {
+        "undo.sh": f"{_HEAD}R={RECORD}\n{LIVE}\n{_UNDO}",
+        "apply.sh": _HEAD + _APPLY,
+        "hold.sh": _HEAD + _HOLD,
+        "steps.sh": script(change.steps),
+        "restore.sh": script(change.restore),
+    }
+    units = (("boot", "sysinit", _BOOT_UNIT), ("late", "multi-user", _LATE_UNIT))
+    folder = "/etc/systemd/system"
+    return "".join(
+        [
+            _HEAD,
+            f"H={HOME} within={change.within:.3f}s about={shlex.quote(change.about)}\n",
+            LIVE,
+            _ARM,
+            *(f"put {name} <<'END'\n{_encoded(text)}\nEND\n" for name, text in scripts.items()),
+            *(f"keep {shlex.quote(path)}\n" for path in change.files),
+            _START,
+            *(
+                f"put_unit {folder}/{UNIT}-{name}.service {folder}/{target}.target.wants <<'END'\n{_encoded(text)}\nEND\n"
+                for name, target, text in units
+            ),
+            _GO,
+        ]
+    )
+
+
+def script(commands: Sequence[Command]) -> str:
+    """These commands one after the other; their stdin stands in it."""
+    return "".join(f"{_line(command)}\n" for command in commands)
+
+
+def _line(command: Command) -> str:
+    words = shlex.join(command.argv)
+    stdin = reveal(command.stdin)
+    return f"base64 -d <<'END' | {words}\n{base64.encodebytes(stdin).decode()}END" if stdin else f"{words} </dev/null"
+
+
+def _encoded(text: str) -> str:
+    return base64.encodebytes(text.encode("utf-8", "surrogateescape")).decode().rstrip()

@@ -1,0 +1,140 @@
+"""Shell functions that save what the kernel has of a node's network as text, and bring it back: only what differs. Pure.
+
+Links (up or down, MTU, master), addresses, routes and rules of both families, and the packet filter (nftables, iptables).
+Not saved: Open vSwitch, devices themselves, and routes that a routing daemon or a router's advertisement brought.
+"""
+
+LIVE = r"""
+links() {
+    for d in /sys/class/net/*; do
+        [ -e "$d/flags" ] || continue
+        read -r flags <"$d/flags"
+        read -r mtu <"$d/mtu"
+        master=-
+        if [ -e "$d/master" ]; then master=$(readlink "$d/master"); master=${master##*/}; fi
+        echo "${d##*/} $((flags & 1)) $mtu $master"
+    done
+}
+addresses() {
+    ip -o address show "$@" | sed -E -e 's/^[0-9]+: *//' -e 's/\\.*//' -e 's/@[^ ]*//' \
+        -e 's/ (dynamic|secondary|tentative|dadfailed|temporary|mngtmpaddr|deprecated|permanent)\b//g' \
+        -e 's/ +/ /g' -e 's/ +$//'
+}
+routes() {
+    ip -o "$1" route show table all | sed -E -e '/^(local|broadcast|multicast|anycast) /d' -e '/^ff00::\/8 /d' \
+        -e '/ proto (ra|bgp|ospf|isis|rip|babel|eigrp|zebra|bird) /d' -e '/ expires /d' -e 's/[\\\t]/ /g' \
+        -e 's/ (linkdown|dead|offload|trap|rt_offload|rt_trap)\b//g' -e 's/ +/ /g' -e 's/ +$//'
+}
+rules() { ip "$1" rule show | sed -E -e 's/:/ /' -e 's/[[:space:]]+/ /g' -e 's/ $//'; }
+iptables_is() { iptables -V 2>/dev/null | grep -q "$1"; }
+# Tables of iptables on nftables hold what nft cannot load again: iptables restores them.
+own_tables() {
+    nft list tables 2>/dev/null | while read -r _ family name; do
+        case $family in ip) other=$1/iptables ;; ip6) other=$1/ip6tables ;; *) other=/dev/null ;; esac
+        if iptables_is nf_tables && grep -qx "\*$name" "$other" 2>/dev/null; then continue; fi
+        nft list table "$family" "$name" || :
+    done
+}
+live_save() {
+    mkdir -p "$1"
+    links >"$1/links"
+    if command -v ip >/dev/null; then
+        addresses >"$1/addresses"
+        for v in -4 -6; do
+            routes $v >"$1/routes$v" 2>/dev/null
+            rules $v >"$1/rules$v" 2>/dev/null
+        done
+    fi
+    for p in iptables ip6tables; do
+        if command -v $p-save >/dev/null; then
+            $p-save 2>/dev/null | sed -E -e '/^#/d' -e 's/^(:.*) \[[0-9]+:[0-9]+\]$/\1/' >"$1/$p" || :
+        fi
+    done
+    if command -v nft >/dev/null; then
+        own_tables "$1" >"$1/nft"
+        nft -s list ruleset >"$1/ruleset" 2>/dev/null || :
+    fi
+}
+without() { grep -Fvx -f "$2" "$1"; }
+restore_firewall() {
+    if command -v nft >/dev/null && ! cmp -s "$1/ruleset" "$2/ruleset"; then
+        { echo flush ruleset; cat "$1/nft"; } | nft -f -
+        for p in iptables ip6tables; do
+            if [ -s "$1/$p" ] && iptables_is nf_tables; then $p-restore <"$1/$p"; fi
+        done
+    fi
+    for p in iptables ip6tables; do
+        if iptables_is nf_tables || ! [ -e "$2/$p" ] || cmp -s "$1/$p" "$2/$p"; then continue; fi
+        sed -n 's/^\*//p' "$2/$p" | while read -r t; do
+            if grep -qx "\*$t" "$1/$p"; then continue; fi
+            open=$(sed -n "/^\*$t\$/,/^COMMIT/s/^:\([A-Z]*\) [A-Z].*/:\1 ACCEPT/p" "$2/$p")
+            printf '*%s\n%s\nCOMMIT\n' "$t" "$open" | $p-restore
+        done
+        if [ -s "$1/$p" ]; then $p-restore <"$1/$p"; fi
+    done
+}
+restore_links() {
+    without "$1/links" "$2/links" | while read -r dev up mtu master; do
+        [ -e "/sys/class/net/$dev" ] || { echo "the device $dev is gone"; continue; }
+        case $master in
+            -)
+                case $(readlink "/sys/class/net/$dev/master") in
+                    '') ;;
+                    */ovs-system) ovs-vsctl --timeout=10 del-port "$dev" ;;
+                    *) ip link set dev "$dev" nomaster ;;
+                esac
+                ;;
+            ovs-system) ;;
+            *) ip link set dev "$dev" master "$master" ;;
+        esac
+        ip link set dev "$dev" mtu "$mtu"
+        if [ "$up" = 1 ]; then ip link set dev "$dev" up; else ip link set dev "$dev" down; fi
+    done
+}
+restore_addresses() {
+    addresses permanent >"$2/permanent"
+    without "$2/permanent" "$1/addresses" | while read -r dev family address _; do
+        if grep -q "^$dev " "$1/links" || grep -Fq " $family $address " "$1/addresses"; then
+            ip address delete "$address" dev "$dev"
+        fi
+    done
+    without "$1/addresses" "$2/addresses" | while read -r dev family address rest; do
+        if [ "$family" = inet ]; then rest="${rest% *} label ${rest##* }"; fi
+        ip address replace "$address" $rest dev "$dev"
+    done
+}
+restore_routes() {
+    routes "$3" >"$2/routes$3"
+    without "$2/routes$3" "$1/routes$3" | while read -r line; do ip "$3" route delete $line; done
+    for again in 1 2; do  # a gateway is reached by a route that may stand after its own
+        routes "$3" >"$2/routes$3"
+        without "$1/routes$3" "$2/routes$3" | while read -r line; do
+            ip "$3" route replace $line 2>&1 || [ $again = 1 ]
+        done >"$2/said"
+    done
+    cat "$2/said"
+    without "$2/rules$3" "$1/rules$3" | while read -r line; do ip "$3" rule delete pref $line; done
+    without "$1/rules$3" "$2/rules$3" | while read -r line; do ip "$3" rule add pref $line; done
+}
+# Services that were started anew may still be at work: hence up to three times, until nothing differs.
+live_restore() {
+    for round in 1 2 3; do
+        live_save "$1.now"
+        restore_firewall "$1" "$1.now"
+        if [ -e "$1/addresses" ]; then
+            restore_links "$1" "$1.now"
+            addresses >"$1.now/addresses"
+            restore_addresses "$1" "$1.now"
+            for v in -4 -6; do restore_routes "$1" "$1.now" $v; done
+        fi
+        live_save "$1.now"
+        left=
+        for f in links addresses routes-4 routes-6 rules-4 rules-6 ruleset; do
+            [ ! -s "$1/$f" ] || [ -z "$(without "$1/$f" "$1.now/$f")" ] || left="$left $f"
+        done
+        [ -n "$left" ] || break
+        sleep 0.5
+    done
+    [ -z "$left" ] || echo "not as before:$left"
+}
+"""
