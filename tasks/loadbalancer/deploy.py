@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.select import hosts, role
 from nornir_stack.tasks.loadbalancer.haproxy import haproxy
-from nornir_stack.tasks.loadbalancer.health import health_endpoint
+from nornir_stack.tasks.loadbalancer.health import health_endpoint, open_to_balancers
 from nornir_stack.tasks.loadbalancer.runtime import Backends, all_up, backends
 from nornir_stack.tasks.loadbalancer.through import members_through, right_ones_answer
 from nornir_stack.tasks.system.names import hosts_file
@@ -25,7 +25,7 @@ def deploy(*, within: float = 60.0) -> Chain:
     """
     return Chain(
         "loadbalancer.deploy",
-        Stage("health", [health_endpoint], role("db")),
+        Stage("health", [open_to_balancers, health_endpoint], role("db")),
         Stage(
             "haproxy", [hosts_file, haproxy], LOADBALANCER, serial=1, until=Check(backends, all_up, LOADBALANCER, within=within)
         ),

@@ -13,6 +13,7 @@ from nornir_stack.tasks.cluster.settings import Galera
 from nornir_stack.tasks.loadbalancer.config import endpoint, template_text
 from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
 from nornir_stack.tasks.system.facts import family
+from nornir_stack.tasks.system.firewall import firewall
 from nornir_stack.tasks.system.services import service
 from nornir_stack.tasks.system.templates import render
 
@@ -100,6 +101,16 @@ def check_ports(host: Host, inventory: Inventory) -> tuple[int, ...]:
     balancers = [settings_of(inventory.hosts[name], LoadBalancer) for name in role("loadbalancer").hosts(inventory)]
     listeners = [listener for balancer in balancers for listener in balancer.listeners.values()]
     return tuple(sorted({one.check_port for one in listeners if host.has_parent_group(one.members_role)}))
+
+
+def open_to_balancers(task: Task) -> Result[None]:
+    """The database's port and the health endpoints open for the load balancers, where a firewall is."""
+    node = Node(task)
+    inventory = task.nornir.inventory
+    balancers = [str(inventory.hosts[name].hostname) for name in role("loadbalancer").hosts(inventory)]
+    ports = ["3306/tcp", *(f"{port}/tcp" for port in check_ports(task.host, inventory))]
+    opened = firewall(task, purpose="balancers", ports=ports, sources=balancers)
+    return node.skipped(opened.skipped) if opened.skipped else node.done()
 
 
 def parse(answer: bytes) -> Health:
