@@ -77,6 +77,15 @@ class DatabaseFailed(StackError):  # noqa: N818
         self.message = message
 
 
+class ApiFailed(StackError):  # noqa: N818
+    """An API answered with an error. `status` is HTTP's, 0 where the answer had none."""
+
+    def __init__(self, where: str, status: int, message: str) -> None:
+        super().__init__(f"{where}: {message}" + (f" (HTTP {status})" if status else ""))
+        self.status = status
+        self.message = message
+
+
 class TimedOut(StackError):  # noqa: N818
     """A deadline passed. What ran on the node was ended, or may still run: look again before judging."""
 

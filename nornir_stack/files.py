@@ -131,6 +131,18 @@ def unified_diff(path: str, old: bytes | None, new: bytes | None) -> str:
     return f"{text}\n" if text else f"--- {path}\n+++ {path}\nonly line ends differ\n"
 
 
+def ini_value(text: str, section: str, key: str) -> str | None:
+    """The value of a key in `[section]` of an ini file, or None. Of a key that stands several times the last counts."""
+    found, here = None, False
+    for line in text.splitlines():
+        if line.lstrip().startswith("["):
+            here = line.strip() == f"[{section}]"
+        elif here and "=" in line and not line[:1].isspace():
+            name, _, value = line.partition("=")
+            found = value.strip() if name.strip() == key else found
+    return found
+
+
 def edited_ini(text: str, section: str, values: Mapping[str, str | None]) -> str:
     """`text` of an ini file with `values` set in `[section]` (None: taken out); comments, order and all else are kept.
 

@@ -8,7 +8,7 @@ import socket
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from nornir_stack.connections import shell_of
+from nornir_stack.connections import has_shell, shell_of
 from nornir_stack.errors import ConnectionFailed, Locked
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def owner(run: str, chain: str) -> str:
 
 
 def lock_node(host: Host, config: Config, who: str) -> str:
-    """Lock a node for `who`; '' if it is held now, else who holds it. An unreachable node is nobody's: ''."""
+    """Lock a node for `who`; '' if it is held now, else who holds it. What is unreachable, or an API, is nobody's: ''."""
+    if not has_shell(host):
+        return ""
     try:
         shell_of(host, config).lock(NODE_LOCK, who)
     except Locked as locked:

@@ -236,11 +236,39 @@ class Node:
         content = "".join(f"{line}\n" for line in lines)
         return self.write_file(path, content, mode=mode, owner=owner, independent=independent)
 
-    def edit_ini(self, path: str, section: str, values: Mapping[str, str | None], *, mode: str = "", owner: str = "") -> bool:
-        """Set `values` in `[section]` of an ini file (None takes a key out), keeping comments and everything else."""
-        return self.write_file(
-            path, files.edited_ini(self.read_file(path) or "", section, values), mode=mode, owner=owner
-        )
+    def edit_ini(
+        self,
+        path: str,
+        section: str,
+        values: Mapping[str, str | None],
+        *,
+        mode: str = "",
+        owner: str = "",
+        independent: bool = False,
+    ) -> bool:
+        """Set `values` in `[section]` of an ini file (None takes a key out), keeping comments and everything else.
+
+        `independent`: as for `stat`. `files.ini_value` reads one.
+        """
+        text = files.edited_ini(self.read_file(path, independent=independent) or "", section, values)
+        return self.write_file(path, text, mode=mode, owner=owner, independent=independent)
+
+    # other tasks
+
+    def then(self, function: Callable[..., Result[T]], /, **arguments: Any) -> T | None:
+        """Another task as a step of this one; its value.
+
+        In a dry run, one that would have to look after a change that was not made is written down as a whole, and None
+        comes back: `service(unit=apache2.service, state=started), if needed`.
+        """
+        try:
+            return function(self.task, **arguments).value
+        except Undecidable:
+            if not self.dry_run:
+                raise
+        words = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        self.gate.effect(f"{function.__name__}({words}), if needed", lambda: None)
+        return None
 
     # results
 

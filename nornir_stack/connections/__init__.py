@@ -9,6 +9,8 @@ from weakref import WeakValueDictionary
 
 from nornir.core.exceptions import ConnectionNotOpen
 
+from nornir_stack.errors import UsageError
+
 if TYPE_CHECKING:
     from nornir.core.configuration import Config
     from nornir.core.inventory import Defaults, Host
@@ -51,10 +53,14 @@ def shell_of(host: Host, config: Config) -> ShellConnection: ...
 @overload
 def shell_of(host: Host, config: Config, *, opened_only: Literal[True]) -> ShellConnection | None: ...
 def shell_of(host: Host, config: Config, *, opened_only: bool = False) -> ShellConnection | None:
-    """The host's shell: by `local` where its data says `connection: local`, else by `ssh`.
+    """The host's shell: by `local` where its data says `connection: local`, else by `ssh`. UsageError where it has none.
 
     With `opened_only` none is opened: None, where there is none or it is dead.
     """
+    if not has_shell(host):
+        if opened_only:
+            return None
+        raise UsageError(f"{host.name} is reached by {host.get('connection')}, where no command can be run")
     name = _shell_name(host)
     if not opened_only:
         return cast("ShellConnection", connection(host, name, config))
@@ -62,9 +68,14 @@ def shell_of(host: Host, config: Config, *, opened_only: bool = False) -> ShellC
     return handle if handle is not None and handle.alive else None
 
 
+def has_shell(host: Host) -> bool:
+    """Whether commands can be run on it; else its data say by what it is reached, `connection: openstack`."""
+    return host.get("connection") in {None, "ssh", "local"}
+
+
 def interrupt(host: Host) -> None:
     """End what runs on the host now, if anything does. Returns at once."""
-    handle = _opened(host, _shell_name(host))
+    handle = _opened(host, _shell_name(host)) if has_shell(host) else None
     if handle is not None:
         handle.interrupt()
 

@@ -18,7 +18,8 @@ class Common:
     """What hosts, groups and defaults may all have."""
 
     maintenance: Text | None = None  # why: such a host is never touched
-    connection: Literal["ssh", "local"] | None = None  # how its shell is reached; local is this machine
+    # how it is reached; local is this machine, and by the last two no command can be run on it
+    connection: Literal["ssh", "local", "openstack", "netmiko"] | None = None
     vars: dict[str, Any] | None = None
 
 

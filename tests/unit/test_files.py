@@ -177,6 +177,15 @@ def test_ini_new_section_at_the_end() -> None:
     assert files.edited_ini("[a]\nx = 1\n", "b", {"y": None}) == "[a]\nx = 1\n"
 
 
+def test_an_ini_value_is_the_one_that_programs_read() -> None:
+    """Of the named section, the last of several; not a commented example, nor a line that goes on."""
+    text = "[a]\nx = 1\n[b]\n#y = 0\ny = 1\n  z = 5\ny=2 = 3\n[a]\n"
+    assert files.ini_value(text, "b", "y") == "2 = 3"
+    assert files.ini_value(text, "a", "y") is None
+    assert files.ini_value(text, "b", "z") is None
+    assert files.ini_value(files.edited_ini(text, "b", {"y": "9"}), "b", "y") == "9"
+
+
 names = st.text("abcdefgh_", min_size=1, max_size=5)
 values = st.text("abc123 /:,", max_size=8).map(str.strip)
 

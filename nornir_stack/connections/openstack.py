@@ -1,0 +1,144 @@
+"""The `openstack` connection: a cloud's APIs by openstacksdk, in a session that refuses to change anything until told."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from nornir_stack.connections import connection
+from nornir_stack.errors import ApiFailed, ConnectionFailed, ConnectionLost, LoginRefused, Refused, UsageError
+from nornir_stack.secret import Secret, mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nornir.core.configuration import Config
+    from nornir.core.inventory import Host
+    from openstack.connection import Connection
+
+T = TypeVar("T")
+_ANSWER_SECONDS = 60
+_LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
+_EXTRA = "clouds need the extra: pip install 'nornir-stack[openstack]'"
+
+
+def api(host: Host, config: Config) -> Api:
+    """The APIs of the cloud that this host stands for (`connection: openstack`). Raises UsageError, ConnectionFailed."""
+    return cast("Api", connection(host, "openstack", config))
+
+
+class OpenstackPlugin:
+    """Nornir's connection plugin `openstack`. The password is a Secret in the connection options, or clouds.yaml has it.
+
+    Extras: `cloud` (its name in clouds.yaml; default: `openstack`), `clouds_file` (default: where openstacksdk looks, which
+    is `OS_CLIENT_CONFIG_FILE`, ./clouds.yaml, ~/.config/openstack and /etc/openstack).
+    """
+
+    connection: Api
+
+    def open(  # noqa: PLR0917  the signature is Nornir's
+        self,
+        hostname: str | None,
+        username: str | None,
+        password: str | Secret | None,
+        port: int | None,
+        platform: str | None,
+        extras: dict[str, Any] | None = None,
+        configuration: Config | None = None,
+    ) -> None:
+        del hostname, username, port, platform, configuration  # clouds.yaml has them
+        self.connection = Api(password=password, **(extras or {}))
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class Api:
+    """A cloud. `look` may only GET, by whatever call of openstacksdk; `act` may do the rest. The login comes at the first."""
+
+    def __init__(self, cloud: str = "openstack", clouds_file: str = "", password: str | Secret | None = None) -> None:
+        self.name = cloud
+        self._open = threading.local()
+        self._link = _connect(cloud, clouds_file, password, self._allow)
+
+    def look(self, do: Callable[[Connection], T]) -> T:
+        """What `do` finds; a call in it that would change something raises Refused before it is sent."""
+        return self._told(do)
+
+    def act(self, do: Callable[[Connection], T]) -> T:
+        """Have `do` change something. Raises ApiFailed, LoginRefused; ConnectionLost, where it may have been done."""
+        with self._opened():
+            try:
+                return self._told(do)
+            except ConnectionFailed as error:
+                if isinstance(error, LoginRefused):
+                    raise
+                raise ConnectionLost(f"{error}: whether it was done is not known") from None
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self._link.close()
+
+    def _allow(self, method: str, url: str) -> None:
+        # a login is a POST, and changes nothing that anybody else sees
+        if method.upper() in _LOOKING or url.rstrip("/").endswith("/auth/tokens") or getattr(self._open, "door", False):
+            return
+        raise Refused(f"{self.name}: this only looks, and was about to send {method.upper()} {mask(url)}")
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        self._open.door = True
+        try:
+            yield
+        finally:
+            self._open.door = False
+
+    def _told(self, do: Callable[[Connection], T]) -> T:
+        from keystoneauth1 import exceptions as auth  # noqa: PLC0415  an extra
+        from openstack.exceptions import HttpException, SDKException  # noqa: PLC0415  an extra
+
+        try:
+            return do(self._link)
+        except auth.Unauthorized as error:
+            raise LoginRefused(f"{self.name}: the login was refused: {_first_line(error)}") from None
+        except auth.ConnectFailure as error:
+            raise ConnectionFailed(f"{self.name}: {_first_line(error)}") from None
+        except (SDKException, auth.ClientException) as error:
+            status = error.status_code if isinstance(error, HttpException) else getattr(error, "http_status", 0)
+            raise ApiFailed(self.name, int(status or 0), _first_line(error)) from None
+
+
+def _connect(cloud: str, clouds_file: str, password: str | Secret | None, allow: Callable[[str, str], None]) -> Connection:
+    try:
+        from keystoneauth1.session import Session  # noqa: PLC0415  an extra
+        from openstack.config import OpenStackConfig  # noqa: PLC0415  an extra
+        from openstack.connection import Connection  # noqa: PLC0415  an extra
+        from openstack.exceptions import ConfigException  # noqa: PLC0415  an extra
+    except ImportError:
+        raise UsageError(_EXTRA) from None
+
+    class Guarded(Session):
+        """Every call of every service passes here."""
+
+        def request(self, url: str, method: str, *args: Any, **kwargs: Any) -> Any:
+            allow(method, url)
+            return super().request(url, method, *args, **kwargs)
+
+    if clouds_file and not Path(clouds_file).expanduser().is_file():
+        raise UsageError(f"the clouds file {clouds_file} does not exist")
+    plain = password.reveal() if isinstance(password, Secret) else password
+    given: dict[str, Any] = {"auth": {"password": plain}} if plain else {}
+    try:
+        files = [str(Path(clouds_file).expanduser())] if clouds_file else None
+        config = OpenStackConfig(config_files=files, session_constructor=Guarded)
+        region = config.get_one(cloud=cloud, api_timeout=_ANSWER_SECONDS, **given)
+        return Connection(config=region)
+    except ConfigException as error:
+        raise UsageError(f"cloud {cloud!r}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return mask(lines[0]) if lines else type(error).__name__
