@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nornir.core.exceptions import NornirSubTaskError
 
-from nornir_stack.effects import Effect, RunState, door_of, ledger_of, set_door
+from nornir_stack.effects import Effect, Ledger, RunState, door_of, ledger_of, set_door
 from nornir_stack.errors import (
     Cancelled,
     ConnectionFailed,
@@ -42,23 +42,15 @@ class HostLog:
     tasks: list[TaskReport] = field(default_factory=list)
     current: Bound | None = None
     current_since: float = 0.0
+    ledger: Ledger | None = None
 
     def report(self, given_up: BaseException | None) -> HostReport:
         tasks = list(self.tasks)
         if given_up is not None and self.current is not None:
-            status = status_of(given_up, effects=())
-            duration = time.time() - self.current_since
-            tasks.append(
-                TaskReport(
-                    self.current.name,
-                    status,
-                    changed=False,
-                    error=explain(given_up),
-                    started=self.current_since,
-                    duration=duration,
-                    function=function_name(self.current.function),
-                )
-            )
+            effects = tuple(self.ledger.effects) if self.ledger else ()
+            report = task_report(self.current.name, None, given_up, effects)
+            since, function = self.current_since, function_name(self.current.function)
+            tasks.append(replace(report, started=since, duration=time.time() - since, function=function))
         elif given_up is not None and not tasks:
             return HostReport(self.host, status_of(given_up, effects=()), explain(given_up))
         return HostReport(self.host, worst([task.status for task in tasks]), tasks=tuple(tasks))
@@ -84,7 +76,7 @@ class Work:
                 name = function_name(bound.function)
                 log.tasks.append(TaskReport(bound.name, Status.CANCELLED, error="interrupted before it began", function=name))
                 return
-            log.current, log.current_since = bound, time.time()
+            log.current, log.current_since, log.ledger = bound, time.time(), None
             report = self._attempts(task, bound)
             log.tasks.append(report)
             log.current = None
@@ -120,6 +112,7 @@ class Work:
 
         def call(sub: Task, **arguments: Any) -> object:
             calls.append(sub)
+            self.logs[task.host.name].ledger = ledger_of(sub)
             set_door(sub, door_of(task).narrowed(bound.timeout, self._teller(task.host.name, bound)))
             return bound.function(sub, **arguments)
 
