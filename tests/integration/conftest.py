@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,9 @@ from nornir_stack.lab import Lab, LabSpec, NodeSpec, reason_against
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_NUMBERS = range(200, 250)
+# the third number of a lab's network; tests that run side by side (pytest-xdist) have their own
+_FIRST = 200 + 12 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_NUMBERS = range(_FIRST, _FIRST + 12)
 _NOT_RUN = "nodes cannot be booted"
 
 
