@@ -54,6 +54,7 @@ DEBIAN = Family(
         "cron": "cron.service",
         "haproxy": "haproxy.service",
         "mariadb": "mariadb.service",
+        "openvswitch": "openvswitch-switch.service",
         "ssh": "ssh.service",
     },
     packages={
@@ -64,6 +65,7 @@ DEBIAN = Family(
         "haproxy": ("haproxy",),
         "mariadb": ("mariadb-server",),
         "mariadb-backup": ("mariadb-backup",),
+        "openvswitch": ("openvswitch-switch",),
         "selinux-tools": ("policycoreutils", "policycoreutils-python-utils"),
     },
     paths={
@@ -86,6 +88,7 @@ REDHAT = Family(
         "cron": "crond.service",
         "haproxy": "haproxy.service",
         "mariadb": "mariadb.service",
+        "openvswitch": "openvswitch.service",
         "ssh": "sshd.service",
     },
     packages={
@@ -96,6 +99,7 @@ REDHAT = Family(
         "haproxy": ("haproxy",),
         "mariadb": ("MariaDB-server",),
         "mariadb-backup": ("MariaDB-backup",),
+        "openvswitch": ("openvswitch",),
         "selinux-tools": ("policycoreutils-python-utils",),
     },
     paths={
