@@ -172,7 +172,7 @@ def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
     while not holds():
         if time.monotonic() > end:
             raise LabError(f"waited {seconds:.0f} s in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(0.02 * patience())  # looking more often would itself take an emulated processor's time
 
 
 def remove_cgroup(name: str) -> None:
