@@ -10,7 +10,7 @@ from nornir_stack.chain import Chain, Plan, Stage
 from nornir_stack.tasks.cluster.database import databases, read_probe, write_probe
 from nornir_stack.tasks.cluster.elect import forming
 from nornir_stack.tasks.cluster.observe import observe_member
-from nornir_stack.tasks.cluster.prepare import configure, enable, install, open_ports
+from nornir_stack.tasks.cluster.prepare import configure, enable, install, open_ports, secrets
 from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.steps import Course, complete, on_one_member, planned, present
 from nornir_stack.tasks.system.names import hosts_file
@@ -39,7 +39,7 @@ def form(*, missing: Sequence[str] = ()) -> Chain:
     decide = partial(_forming, lost=lost)
     return Chain(
         "galera.form",
-        Stage("prepare", [hosts_file, install, open_ports, configure], there),
+        Stage("prepare", [secrets, hosts_file, install, open_ports, configure], there),
         Plan("elect", observe_member, partial(planned, course=Course(decide, lost)), DB),
         Plan("databases", observe_member, partial(on_one_member, tasks=(databases, write_probe), name="databases"), DB),
         Stage("verify", [enable, read_probe], there, until=complete(lost)),

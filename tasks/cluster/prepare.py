@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nornir_stack.node import Node
+from nornir_stack.settings import settings_of
 from nornir_stack.tasks.cluster import dangers, mycnf
 from nornir_stack.tasks.cluster.observe import member_of
 from nornir_stack.tasks.cluster.product import members
+from nornir_stack.tasks.cluster.settings import Galera
 from nornir_stack.tasks.system.facts import facts
 from nornir_stack.tasks.system.firewall import firewall
 from nornir_stack.tasks.system.mounts import requires_mount
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
+
+
+def secrets(task: Task) -> Result[None]:
+    """Every secret of the member's settings can be had: told before anything is touched, not when a cluster half stands.
+
+    Raises SecretError, which names the reference.
+    """
+    node = Node(task)
+    galera = settings_of(node.host, Galera)
+    for secret in (galera.root_password, galera.sst_password, *(user.password for user in galera.users)):
+        if secret is not None:
+            secret.reveal()
+    return node.done()
 
 
 def install(task: Task) -> Result[Mapping[str, str]]:
@@ -68,8 +83,6 @@ def configure(task: Task) -> Result[tuple[str, ...]]:
         galera.extra, flush_log_at_trx_commit=galera.innodb_flush_log_at_trx_commit, sst_method=galera.sst_method
     )
     return node.done(tuple(found))
-
-
 
 
 def enable(task: Task) -> Result[None]:
