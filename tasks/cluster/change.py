@@ -95,9 +95,10 @@ def _shrinking(seen: Seen[Place], *, name: str) -> Chain:
     if len(left) % 2 == 0:
         reasons.append(f"{len(left)} members: if they fall into halves, neither goes on.")
     gone = Check(observe_member, partial(not_left, name=name), DB, within=AGREE_SECONDS)
+    known = [host for host, one in seen.items() if one.backends and name in {server.name for server in one.backends.servers}]
     leaving = Chain(
         name,
-        Stage("drain", [do(set_server, server=name, state="drain")], LOADBALANCER, before=gate(name)),
+        Stage("drain", [do(set_server, server=name, state="drain")], hosts(*known), before=gate(name)),
         Stage("flag", [do(drain_flag, drained=True)], hosts(name)),
         Stage("leave", [leave], hosts(name), before=gate(name), until=gone),
         unit=True,
