@@ -229,11 +229,14 @@ def join(task: Task, *, seen: Position) -> Result[Member]:
     return node.done(lambda: look(node))
 
 
-def restart_normally(task: Task) -> Result[Member]:
-    """Restart a member that was started to bootstrap, so that it is a member like the others."""
+def restart_normally(task: Task, *, bootstrapped: bool = False) -> Result[Member]:
+    """Restart a member that was started to bootstrap, so that it is a member like the others.
+
+    bootstrapped: it was in this run, so that a dry run, in which it was not, still shows the restart.
+    """
     node = Node(task)
     now = look(node)
-    if not now.new_cluster:
+    if not now.new_cluster and not (bootstrapped and node.dry_run):
         return node.done(now)
     if now.residue:
         raise Refused(f"{node.name} would bootstrap a second cluster: {'; '.join(now.residue)}.")

@@ -183,7 +183,8 @@ def steps(decision: Form, seen: Seen[Member], lost: tuple[str, ...]) -> list[Sta
     for name in decision.restart_normally:
         whole = Check(observe_member, partial(unhealthy, missing_ok=lost), DB)
         again = Check(observe_member, partial(not_grown, name=name), DB, within=AGREE_SECONDS)
-        found.append(Stage(f"restart {name} normally", [acts.restart_normally], hosts(name), before=whole, until=again))
+        task = do(acts.restart_normally, bootstrapped=bool(decision.mandate and decision.mandate.host == name))
+        found.append(Stage(f"restart {name} normally", [task], hosts(name), before=whole, until=again))
     return found
 
 

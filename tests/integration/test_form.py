@@ -193,6 +193,8 @@ def test_a_dry_run_on_empty_nodes_changes_no_file(empty: Cluster) -> None:
     stages = [stage["name"] for stage in report["stages"]]
     assert stages[:5] == ["prepare", "elect", "elect/bootstrap db1", "elect/join db2", "elect/join db3"]
     assert "a new cluster, led by db1" in ran.out
+    for started in ("db1 starts a cluster", "db2 joins", "db3 joins", "db1 restarts normally"):
+        assert f"+{started}" in ran.out
 
 
 def test_empty_nodes_become_a_cluster(empty: Cluster) -> None:
