@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nornir_stack.chain import Chain, Plan, Stage
+from nornir_stack.errors import Refused
 from nornir_stack.tasks.cluster.database import databases, read_probe, write_probe
+from nornir_stack.tasks.cluster.decision import Refuse
 from nornir_stack.tasks.cluster.elect import forming
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.prepare import configure, enable, install, open_ports, secrets
@@ -39,11 +41,24 @@ def form(*, missing: Sequence[str] = ()) -> Chain:
     decide = partial(_forming, lost=lost)
     return Chain(
         "galera.form",
+        Plan("look", observe_member, partial(_may_begin, lost=lost), DB),
         Stage("prepare", [secrets, hosts_file, install, open_ports, configure], there),
         Plan("elect", observe_member, partial(planned, course=Course(decide, lost)), DB),
         Plan("databases", observe_member, partial(on_one_member, tasks=(databases, write_probe), name="databases"), DB),
         Stage("verify", [enable, read_probe], there, until=complete(lost)),
     )
+
+
+def _may_begin(seen: Seen[Member], *, lost: tuple[str, ...]) -> Chain:
+    """Where it can be told already that nothing may be formed (a second cluster, data that would be lost), nobody is
+    prepared either: a configuration would be written under servers that are not ours to touch.
+
+    With a member unseen nothing can be told yet: the others are prepared, and `elect` refuses.
+    """
+    decision = _forming(seen, lost=lost)
+    if isinstance(decision, Refuse) and not set(seen.missing) - set(lost):
+        raise Refused(decision.reason)
+    return Chain("look")
 
 
 def _forming(seen: Seen[Member], *, lost: tuple[str, ...]) -> Decision:

@@ -108,7 +108,7 @@ def refused(report: Report) -> str:
     """What a run said that refused to decide: nothing after its decision was reached."""
     assert report.exit_code == 1
     stages = [stage for stage in report.stages if stage.status is Status.FAILED]
-    assert [stage.name for stage in stages] in (["elect"], ["elect/look again"])
+    assert [stage.name for stage in stages] in (["look"], ["elect/look again"])
     assert report.stage("databases").status is Status.NOT_REACHED
     return " ".join(stages[0].problems)
 
@@ -191,7 +191,7 @@ def test_a_dry_run_on_empty_nodes_changes_no_file(empty: Cluster) -> None:
     tell(f"{sum(map(len, before.values()))} entries compared")
     report = json.loads(json_file.read_text())
     stages = [stage["name"] for stage in report["stages"]]
-    assert stages[:5] == ["prepare", "elect", "elect/bootstrap db1", "elect/join db2", "elect/join db3"]
+    assert stages[:6] == ["look", "prepare", "elect", "elect/bootstrap db1", "elect/join db2", "elect/join db3"]
     assert "a new cluster, led by db1" in ran.out
     for started in ("db1 starts a cluster", "db2 joins", "db3 joins", "db1 restarts normally"):
         assert f"+{started}" in ran.out
@@ -243,8 +243,9 @@ def test_an_unreachable_member_stops_the_forming_and_not_the_preparing(fresh: Cl
         "db2": Status.CHANGED,
         "db3": Status.UNREACHABLE,
     }
+    assert report.stage("look").status is Status.OK
     assert report.hosts["db3"] is Status.UNREACHABLE
-    assert {stage.status for stage in report.stages if stage.name != "prepare"} == {Status.NOT_REACHED}
+    assert {stage.status for stage in report.stages[2:]} == {Status.NOT_REACHED}
     assert {said["unit"] for said in fresh.seen().values()} == {"inactive"}
 
     report = told(fresh.form(missing=["db3"]))
@@ -296,7 +297,7 @@ def test_a_standalone_server_with_data_is_refused(fresh: Cluster, running: bool)
 
 @pytest.mark.parametrize("running", [True, False])
 def test_two_clusters_are_refused(fresh: Cluster, running: bool) -> None:
-    """Two members with clusters of their own, living or stopped: both histories are named, and neither is touched."""
+    """Two members with clusters of their own, living or stopped: both histories are named, and no file is touched anywhere."""
     by_hand(fresh, "db1", "db2")
     for name in ("db1", "db2"):
         inside(fresh.lab, name, "galera_new_cluster")
@@ -306,14 +307,13 @@ def test_two_clusters_are_refused(fresh: Cluster, running: bool) -> None:
     if not running:
         for name in ("db1", "db2"):
             inside(fresh.lab, name, "systemctl stop mariadb")
-    started, kept = fresh.started(), fresh.tree(DATADIR)
+    started, kept = fresh.started(), fresh.stamps("/etc", "/usr", "/var/lib/dpkg")
     said = refused(told(fresh.form()))
     tell(said)
     assert ("Split brain" if running else "different histories") in said
     assert all(uuid in said for uuid in uuids)
     assert fresh.started() == started
-    if not running:
-        assert changed_between(kept, fresh.tree(DATADIR)) == {}
+    assert changed_between(kept, fresh.stamps("/etc", "/usr", "/var/lib/dpkg")) == {}
 
 
 def test_an_interrupted_run_reports_and_is_completed_by_the_next(fresh: Cluster) -> None:
