@@ -81,7 +81,8 @@ class ApiFailed(StackError):  # noqa: N818
     """An API answered with an error. `status` is HTTP's, 0 where the answer had none."""
 
     def __init__(self, where: str, status: int, message: str) -> None:
-        super().__init__(f"{where}: {message}" + (f" (HTTP {status})" if status else ""))
+        said = f"HTTP {status}" in message or not status
+        super().__init__(f"{where}: {message}" + ("" if said else f" (HTTP {status})"))
         self.status = status
         self.message = message
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nornir_stack import locks
 from nornir_stack.cli.fleet import opened
 from nornir_stack.cli.output import say
-from nornir_stack.connections import shell_of
+from nornir_stack.connections import has_shell, shell_of
 from nornir_stack.dispatch import Dispatcher
 from nornir_stack.effects import RunState
 from nornir_stack.errors import Locked, StackError
@@ -30,7 +30,7 @@ def command(args: Namespace) -> int:
             holder = shell_of(nr.inventory.hosts[args.host], nr.config).break_lock(locks.NODE_LOCK)
             say(f"{args.host}: the lock of {holder} was broken" if holder else f"{args.host}: nobody held the lock")
             return 0
-        return _show(nr, names)
+        return _show(nr, tuple(name for name in names if has_shell(nr.inventory.hosts[name])))
 
 
 def _show(nr: Nornir, names: tuple[str, ...]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _ANSWER_SECONDS = 60
 _LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
+# What they warn of comes as an exception too; without a handler Python would print it into the progress.
+for _logger in ("keystoneauth", "openstack"):
+    logging.getLogger(_logger).addHandler(logging.NullHandler())
 _EXTRA = "clouds need the extra: pip install 'nornir-stack[openstack]'"
 
 
@@ -30,10 +34,11 @@ def api(host: Host, config: Config) -> Api:
 
 
 class OpenstackPlugin:
-    """Nornir's connection plugin `openstack`. The password is a Secret in the connection options, or clouds.yaml has it.
+    """Nornir's connection plugin `openstack`.
 
     Extras: `cloud` (its name in clouds.yaml; default: `openstack`), `clouds_file` (default: where openstacksdk looks, which
-    is `OS_CLIENT_CONFIG_FILE`, ./clouds.yaml, ~/.config/openstack and /etc/openstack).
+    is `OS_CLIENT_CONFIG_FILE`, ./clouds.yaml, ~/.config/openstack and /etc/openstack), `password` (Secret; else clouds.yaml
+    has it).
     """
 
     connection: Api
@@ -42,14 +47,15 @@ class OpenstackPlugin:
         self,
         hostname: str | None,
         username: str | None,
-        password: str | Secret | None,
+        password: str | None,
         port: int | None,
         platform: str | None,
         extras: dict[str, Any] | None = None,
         configuration: Config | None = None,
     ) -> None:
-        del hostname, username, port, platform, configuration  # clouds.yaml has them
-        self.connection = Api(password=password, **(extras or {}))
+        # those of a host may be inherited, and are of logins on nodes
+        del hostname, username, password, port, platform, configuration
+        self.connection = Api(**(extras or {}))
 
     def close(self) -> None:
         self.connection.close()
