@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nornir_stack.chain import Chain, Plan
+from nornir_stack.tasks.cluster.decision import Decision, Form, Refuse
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.recovery import recovery
@@ -13,6 +14,9 @@ from nornir_stack.tasks.cluster.steps import Course, planned, proofs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nornir_stack.seen import Seen
+    from nornir_stack.tasks.cluster.member import Member
 
 
 def recover(*, missing: Sequence[str] = (), keep: str | None = None) -> Chain:
@@ -29,5 +33,13 @@ def recover(*, missing: Sequence[str] = (), keep: str | None = None) -> Chain:
     keep: a member whose history is kept where histories differ; the others' is given up, and they take a full copy.
     """
     lost = tuple(missing)
-    course = Course(partial(recovery, missing_ok=lost, keep=keep), lost, save=True, proofs=proofs(lost))
+    course = Course(partial(recovering, lost=lost, keep=keep), lost, save=True, proofs=proofs(lost))
     return Chain("galera.recover", Plan("recover", observe_member, partial(planned, course=course), DB))
+
+
+def recovering(seen: Seen[Member], *, lost: tuple[str, ...], keep: str | None) -> Decision:
+    """The decision, but that a cluster which never was is not made here: its members are not even prepared."""
+    decision = recovery(seen, missing_ok=lost, keep=keep)
+    if isinstance(decision, Form) and decision.mandate and decision.mandate.fresh:
+        return Refuse("No member has a history or a database: there is nothing to recover. galera.form makes a new cluster.")
+    return decision

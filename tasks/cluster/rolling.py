@@ -45,6 +45,8 @@ def turns(seen: Seen[Place], *, members: Sequence[str] = (), only_changed: bool 
     asked = {name: _why(name, places[name], members, only_changed=only_changed) for name in in_order(seen, places)}
     found = [Turn(name, asked[name]) if asked[name] else _finishing(name, places[name]) for name in left]
     found += [Turn(name, why) for name, why in asked.items() if why and name not in left]
+    if len(places) == 1 and any(turn.restart for turn in found):
+        raise Refused(f"Nobody is restarted: {words(places)} is alone, nobody else would be left to serve.")
     if held := sorted({package for turn in found if turn.restart for package in places[turn.name].held_back}):
         raise Refused(f"{words(held)} are held at their version: release them (apt-mark unhold, dnf versionlock delete) first.")
     return tuple(found)

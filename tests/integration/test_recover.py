@@ -26,7 +26,9 @@ EMPTY_VIEW = f": >{DATADIR}/gvwstate.dat"
 
 @pytest.fixture(scope="module")
 def life(boot: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Life:
-    return Life(boot(*DB, tree="db"), tmp_path_factory.mktemp("life") / "inventory")
+    cluster = Life(boot(*DB, tree="db"), tmp_path_factory.mktemp("life") / "inventory")
+    well(cluster.form())
+    return cluster
 
 
 @pytest.fixture

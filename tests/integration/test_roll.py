@@ -75,7 +75,7 @@ class Balanced(Life):
 def life(boot: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Balanced:
     cluster = Balanced(boot(*DB, "db4", "lb1", tree="db"), tmp_path_factory.mktemp("life") / "inventory")
     cluster.inventory()
-    cluster.whole()
+    well(cluster.form())
     well(cluster.run(deploy()))
     return cluster
 

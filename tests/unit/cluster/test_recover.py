@@ -1,0 +1,143 @@
+"""From decisions to chains: what galera.recover would do, in which order, and where it stops. Nothing is run here."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nornir_stack.chain import Chain, Plan, Stage
+from nornir_stack.errors import Refused
+from nornir_stack.tasks.cluster.judge import not_promoted, somebody_primary
+from nornir_stack.tasks.cluster.recover import recover, recovering
+from nornir_stack.tasks.cluster.steps import Course, planned, proofs
+from tests.unit.cluster.shorthand import cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def course(*, keep: str | None = None, lost: Sequence[str] = ()) -> Course:
+    return Course(partial(recovering, lost=tuple(lost), keep=keep), tuple(lost), save=True, proofs=proofs(lost))
+
+
+def parts(chain: Chain) -> list[str]:
+    """The names of a chain's parts, each with whom it is on."""
+    return [f"{part.name} @ {part.on}" if isinstance(part, (Stage, Plan)) else part.name for part in chain.parts]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "expected"),
+    [
+        ({"db1": "synced A 9", "db2": "synced A 9", "db3": "synced A 9"}, {}, []),
+        (
+            {"db1": "down A 9", "db2": "down A 10", "db3": "down A 8"},
+            {},
+            [
+                "save states @ db",
+                "bootstrap db2 @ db2",
+                "join db1 @ db1",
+                "join db3 @ db3",
+                "restart db2 normally @ db2",
+                "probe @ db",
+                "verify @ db",
+            ],
+        ),
+        (
+            {"db1": "crashed A", "db2": "down A 10", "db3": "crashed A"},
+            {},
+            ["save states @ db", "recover positions @ db1,db3", "look again @ db"],
+        ),
+        (
+            {"db1": "outside A 9", "db2": "outside A 10", "db3": "down A 8"},
+            {},
+            ["save states @ db", "promote db2 @ db2", "look again @ db"],
+        ),
+        (
+            {"db1": "outside A 9 v=11.4.2", "db2": "outside A 10 v=11.4.2", "db3": "down A 8"},
+            {},
+            ["save states @ db", "stop @ db1,db2", "look again @ db"],
+        ),
+        ({"db1": "synced A 9", "db2": "receiving 0", "db3": "synced A 9"}, {}, ["settle @ db2", "look again @ db"]),
+        (
+            {"db1": "synced A 9 lists=db1", "db2": "synced A 9 lists=db2,db3", "db3": "synced A 9 lists=db2,db3"},
+            {"keep": "db2"},
+            ["save states @ db", "stop and give up db1 @ db1", "look again @ db"],
+        ),
+        (
+            {"db1": "synced A 9", "db2": "outside A 9", "db3": "synced A 9"},
+            {},
+            ["save states @ db", "stop @ db2", "look again @ db"],
+        ),
+    ],
+    ids=["healthy", "down", "crashed", "non-Primary", "non-Primary 11.4", "joining", "split, one side kept", "one outside"],
+)
+def test_what_a_decision_means(rows: dict[str, str], words: dict[str, str], expected: list[str]) -> None:
+    """States are saved before the first change and never before a wait; what needs more knowledge ends in another look."""
+    chain = planned(cluster(rows), course=course(**words))
+    assert parts(chain) == expected
+
+
+def test_states_are_saved_once() -> None:
+    """A course that has acted saves nothing again, and is proved at its end even where nothing is left to do."""
+    rows = {"db1": "crashed A", "db2": "down A 10", "db3": "down A 9"}
+    first = planned(cluster(rows), course=course())
+    again = first.parts[-1]
+    assert isinstance(again, Plan)
+    second = again.decide(cluster({"db1": "crashed A recovered=A:7", "db2": "down A 10", "db3": "down A 9"}))
+    assert parts(second)[0] == "bootstrap db2 @ db2"
+    whole = again.decide(cluster(dict.fromkeys(rows, "synced A 10")))
+    assert parts(whole) == ["probe @ db", "verify @ db"]
+
+
+def test_the_same_step_twice_is_refused() -> None:
+    """Positions that are still not known after they were asked for end the run, they are not asked for again and again."""
+    rows = {"db1": "crashed A", "db2": "down A 10", "db3": "down A 9"}
+    again = planned(cluster(rows), course=course()).parts[-1]
+    assert isinstance(again, Plan)
+    with pytest.raises(Refused, match="changed nothing that decides"):
+        again.decide(cluster(rows))
+
+
+def test_a_split_brain_is_explained() -> None:
+    """Both sides with their positions, and the word that chooses."""
+    rows = {"db1": "synced A 9 lists=db1", "db2": "synced A 12 lists=db2,db3", "db3": "synced A 12 lists=db2,db3"}
+    with pytest.raises(Refused, match=r"Split brain: db2 and db3 .*:12\) against db1 .*:9\).*keep="):
+        planned(cluster(rows), course=course())
+
+
+def test_a_cluster_that_never_was_is_not_recovered() -> None:
+    """Members without history or databases are for galera.form."""
+    with pytest.raises(Refused, match=r"galera\.form"):
+        planned(cluster(dict.fromkeys(("db1", "db2", "db3"), "empty")), course=course())
+
+
+def test_a_member_given_up_takes_a_full_copy() -> None:
+    """After its side was stopped and given up it joins as one without a history, whatever it stood at before."""
+    rows = {"db1": "never schemas=app", "db2": "synced A 12", "db3": "synced A 12"}
+    chain = planned(cluster(rows), course=course(keep="db2"))
+    assert "join db1 @ db1" in parts(chain)
+
+
+def test_nobody_is_made_primary_beside_one() -> None:
+    """The barrier before a bootstrap or promotion names who is Primary, and who was not seen and is not named as lost."""
+    rows = {"db1": "synced A 9", "db2": "down A 9", "db3": "gone"}
+    assert len(somebody_primary(cluster(rows))) == 2
+    assert somebody_primary(cluster({"db1": "down A 9", "db2": "gone"}), missing_ok=("db2",)) == []
+
+
+def test_a_promotion_waits_for_the_whole_component() -> None:
+    """All that ran in the promoted component are Synced before anybody looks again; one that left does not hold it up."""
+    assert not_promoted(cluster({"db1": "synced A 9", "db2": "outside A 9"}), "db1", 2)
+    assert not_promoted(cluster({"db1": "synced A 9", "db2": "outside A 9"}), "db1", 1) == []
+    assert not_promoted(cluster({"db1": "synced A 9", "db2": "down A 9"}), "db1", 2) == []
+    assert not_promoted(cluster({"db1": "outside A 9"}), "db1", 1)
+
+
+def test_the_lost_are_left_alone() -> None:
+    """`missing=` takes a member out of every stage."""
+    rows = {"db1": "down A 9", "db2": "down A 10", "db3": "gone"}
+    chain = planned(cluster(rows), course=course(lost=["db3"]))
+    assert not any("db3 @" in name for name in parts(chain))
+    assert recover(missing=["db3"]).name == "galera.recover"

@@ -1,0 +1,131 @@
+"""The watch: what is counted, what an operator is woken for, and what Prometheus reads; and the check of schemas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nornir_stack.errors import Refused
+from nornir_stack.seen import Seen
+from nornir_stack.tasks.cluster.schema import Schema, dangers
+from nornir_stack.tasks.cluster.status import _judged, exposition, status
+from nornir_stack.tasks.cluster.vitals import Limits, Rates, Vitals, rates, unwell
+from tests.unit.cluster.shorthand import cluster
+from tests.unit.cluster.test_roll import WELL
+
+LIMITS = Limits(flow_control=0.1, receive_queue=100, certification_failures=10, disk_free=0.1, clock=1.0)
+FINE = Rates(2.0, uptime=7)
+
+
+def watched(rows: dict[str, str] | None = None, **more: Vitals) -> Seen[Vitals]:
+    members = cluster(rows or WELL)
+    fine = {name: Vitals(member, 100, 50, 0.0, FINE if member.wsrep else None) for name, member in members.items()}
+    return Seen({**fine, **more}, members.missing, members.hosts)
+
+
+def strained(**words: float) -> Vitals:
+    return Vitals(cluster(WELL)["db2"], 100, 50, 0.0, replace(FINE, **words))  # type: ignore[arg-type]
+
+
+def test_a_cluster_that_is_well() -> None:
+    """No sentence, and a reason that says so."""
+    assert unwell(watched(), limits=LIMITS) == []
+    assert _judged(watched(), limits=LIMITS, missing_ok=()).reasons == ("3 members, one cluster, complete and Synced.",)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (watched({**WELL, "db3": "down A 8"}), "db3 is down"),
+        (watched({**WELL, "db3": "gone"}), "db3 was not seen"),
+        (watched(db2=strained(flow_control=0.11)), "paused for 11% of the time"),
+        (watched(db2=strained(receive_queue=101)), "101 write sets waiting"),
+        (watched(db2=strained(certification_failures=11)), "11 transactions failed certification in 2 s"),
+        (watched(db2=replace(strained(), disk_free=9)), "db2 has 9% of the disk"),
+        (watched(db2=replace(strained(), clock_offset=-1.5)), "1.5 s ahead of db2's"),
+    ],
+)
+def test_what_an_operator_is_woken_for(seen: Seen[Vitals], said: str) -> None:
+    """Each limit, just beyond; the run fails with the sentence."""
+    assert said in " ".join(unwell(seen, limits=LIMITS))
+    with pytest.raises(Refused, match="db"):
+        _judged(seen, limits=LIMITS, missing_ok=())
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        watched(db2=strained(flow_control=0.1)),
+        watched(db2=strained(receive_queue=100)),
+        watched(db2=strained(certification_failures=10)),
+        watched(db2=replace(strained(), disk_free=10)),
+        watched(db2=replace(strained(), clock_offset=-1.0)),
+    ],
+)
+def test_at_the_limit_nobody_is_woken(seen: Seen[Vitals]) -> None:
+    """Each limit, exactly."""
+    assert unwell(seen, limits=LIMITS) == []
+
+
+def test_a_donor_may_have_a_queue() -> None:
+    """A donor's receive queue grows by design, and it is reported as a donor anyway."""
+    donor = Vitals(cluster({**WELL, "db2": "donor A 9"})["db2"], 100, 50, 0.0, replace(FINE, receive_queue=5000))
+    said = " ".join(unwell(watched(db2=donor), limits=LIMITS))
+    assert "donor" in said
+    assert "waiting" not in said
+
+
+def test_what_is_counted() -> None:
+    """Differences between two looks; a server that was restarted in between counts nothing."""
+    first = {"wsrep_flow_control_paused_ns": "1000000000", "wsrep_local_cert_failures": "3", "wsrep_replicated": "10"}
+    last = {"wsrep_flow_control_paused_ns": "1500000000", "wsrep_local_cert_failures": "5", "wsrep_replicated": "30"}
+    assert rates(first, last | {"Uptime": "9"}, 2.0) == Rates(2.0, 0.25, 2, 20, 0, 0, 9)
+    assert rates(last, first, 2.0) == Rates(2.0)
+
+
+def test_what_prometheus_reads() -> None:
+    """Whole numbers as such; a member that is down has galera_up 0 and its disk."""
+    text = exposition(strained(flow_control=0.25), cluster="t", name="db2")
+    assert 'galera_flow_control_paused_ratio{cluster="t",member="db2"} 0.25\n' in text
+    assert 'galera_synced{cluster="t",member="db2"} 1\n' in text
+    down = exposition(Vitals(cluster({"db1": "down A 9"})["db1"], 10**12, 1, 0.0), cluster="t", name="db1")
+    assert 'galera_up{cluster="t",member="db1"} 0\n' in down
+    assert 'galera_disk_size_bytes{cluster="t",member="db1"} 1000000000000\n' in down
+    assert "galera_primary" not in down
+
+
+def test_metrics_are_written_however_the_cluster_is() -> None:
+    """The file is written by a stage that always runs."""
+    assert [part.name for part in status().parts] == ["members"]
+    assert status(textfile="/srv/metrics").parts[1].always  # type: ignore[union-attr]
+
+
+GOOD = {"binlog_format": "ROW", "innodb_autoinc_lock_mode": "2", "event_scheduler": "OFF", "wsrep_osu_method": "TOI"}
+
+
+def test_schemas() -> None:
+    """Each danger is one sentence, said once however many members show it; what is accepted is not said."""
+    fine = Schema((), (), (), GOOD)
+    assert dangers(Seen({"db1": fine, "db2": fine})) == []
+    bad = Schema(("s.k", "s.m"), (("s.m", "MyISAM"),), ("s.e",), {**GOOD, "event_scheduler": "ON"})
+    said = dangers(Seen({"db1": bad, "db2": bad}))
+    assert [sentence.split(" ")[0] for sentence in said] == ["s.k", "s.m", "The"]
+    assert len(dangers(Seen({"db1": bad, "db2": fine}), frozenset({"s.k", "s.m"}))) == 0
+    assert dangers(Seen({}, {"db1": "unreachable"})) == ["db1 was not seen (unreachable)."]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"binlog_format": "MIXED"},
+        {"innodb_autoinc_lock_mode": "1"},
+        {"default_storage_engine": "Aria"},
+        {"wsrep_osu_method": "RSU"},
+        {"binlog_ignore_db": "shop"},
+    ],
+)
+def test_settings_that_do_not_replicate(setting: dict[str, str]) -> None:
+    """Named with its value."""
+    (said,) = dangers(Seen({"db1": Schema((), (), (), {**GOOD, **setting})}))
+    assert next(iter(setting.values())) in said
