@@ -97,12 +97,12 @@ class Cluster:
     def address(self, name: str) -> str:
         return self.lab.spec.node(name).address.partition("/")[0]
 
-    def write(self, *, galera: str = "", hosts: str = "", db: str = "", login: str = "", known_hosts: str = "") -> None:
-        """The inventory; the arguments are more lines of their parts, as text."""
+    def write(self, *, galera: str = "", known_hosts: str = "") -> None:
+        """The inventory. `galera`: more lines of the members' settings; `known_hosts`: another file than the lab's."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "password").write_text(PASSWORD)
         (self.folder / "hosts.yaml").write_text(
-            "".join(f"{name}:\n  hostname: {self.address(name)}\n  groups: [db]\n" for name in self.names) + hosts
+            "".join(f"{name}:\n  hostname: {self.address(name)}\n  groups: [db]\n" for name in self.names)
         )
         users = "".join(
             f"        - name: {name}\n          password: !secret file:{self.folder}/password\n          grants: [{grant}]\n"
@@ -112,11 +112,11 @@ class Cluster:
         (self.folder / "groups.yaml").write_text(
             f"db:\n  data:\n    galera:\n      cluster_name: t\n      {sizes}"
             f"      root_password: !secret file:{self.folder}/password\n      schemas: [my_test_db]\n      users:\n{users}"
-            f"{galera}{db}"
+            f"{galera}"
         )
         state = self.lab.spec.state
         (self.folder / "defaults.yaml").write_text(
-            f"username: root\n{login}connection_options:\n  ssh:\n    extras:\n"
+            f"username: root\nconnection_options:\n  ssh:\n    extras:\n"
             f"      known_hosts: {known_hosts or state / 'known_hosts'}\n      client_keys: [{state}/id_ed25519]\n"
             f"data:\n  networks:\n    data:\n      cidr: {self.lab.spec.network}\n"
         )

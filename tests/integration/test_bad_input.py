@@ -55,13 +55,13 @@ def sentence(ran: Ran, code: int, *words: str) -> None:
 @pytest.mark.parametrize(
     ("galera", "words"),
     [
-        ("      buffer_pol: 1G\n", ("groups.yaml:", "'buffer_pol'", "did you mean 'buffer_pool'")),
+        ("      buffer_pol: 1G\n", ("groups.yaml:", "galera.buffer_pol: unknown", "did you mean 'buffer_pool'")),
         ("      slave_threads: many\n", ("groups.yaml:", "slave_threads")),
         ("      datadir: not/a/path\n", ("groups.yaml:", "datadir", "not/a/path")),
         ("      extra: {innodb_locks_unsafe_for_binlog: 1}\n", ("groups.yaml:", "innodb_locks_unsafe_for_binlog")),
         ("      extra: {wsrep_on: 'OFF'}\n", ("groups.yaml:", "wsrep_on")),
         ("      sst_user: [\n", ("groups.yaml:",)),
-        ("      sst_password: !secret fil:x\n", ("groups.yaml:", "fil:x")),
+        ("      sst_password: !secret fil:x\n", ("groups.yaml:", "expected env:NAME, file:PATH or cmd:COMMAND")),
     ],
 )
 def test_a_fault_in_the_inventory_is_told_by_file_and_line(cluster: Cluster, galera: str, words: tuple[str, ...]) -> None:
@@ -85,7 +85,6 @@ def test_a_secret_that_is_not_there_stops_the_run(cluster: Cluster) -> None:
         (("galera.form", "missin=db1"), ("missin", "did you mean 'missing'")),
         (("galera.form", "missing=db9"), ("no host 'db9'",)),
         (("galera.form", "--on", "bd1"), ("no host and no role 'bd1'", "did you mean 'db1'")),
-        (("system.swap_file", "size=big"), ("size", "big")),
         (("system.swap_file",), ("size",)),
     ],
 )
@@ -93,6 +92,12 @@ def test_a_fault_in_the_command_is_told(cluster: Cluster, words: tuple[str, ...]
     """Unknown chains, parameters and hosts, and values of a wrong kind: exit code 2."""
     with untouched(cluster):
         sentence(cluster.cli("run", *words), 2, *said)
+
+
+def test_a_value_that_a_task_cannot_take_is_told(cluster: Cluster) -> None:
+    """A size that is none: the task says on each host what it takes, before it looks at the node."""
+    with untouched(cluster):
+        sentence(cluster.cli("run", "system.swap_file", "size=big"), 1, "'big' is not a size", "such as 512M")
 
 
 def test_a_variable_that_a_template_lacks_is_named(cluster: Cluster) -> None:
@@ -123,9 +128,10 @@ def test_a_host_key_that_nobody_knows_is_refused(cluster: Cluster) -> None:
 
 def test_a_refused_login_is_told(cluster: Cluster) -> None:
     """A user whom the nodes do not let in: named, with what to check."""
-    cluster.write(db="")
+    (cluster.folder / "wrong").write_text("not-the-password")
     defaults = cluster.folder / "defaults.yaml"
-    defaults.write_text(defaults.read_text().replace("username: root", "username: nobody\npassword: not-the-password"))
+    login = f"username: nobody\npassword: !secret file:{cluster.folder}/wrong"
+    defaults.write_text(defaults.read_text().replace("username: root", login))
     with untouched(cluster):
         ran = cluster.cli("run", "galera.form")
         sentence(ran, 1, "the login of 'nobody' was refused", "check the user, key or password")

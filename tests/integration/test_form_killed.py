@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nornir_stack.lab import Lab
 
-EVENTS, MOMENTS = 5, 3  # cases of the sample
+EVENTS, MOMENTS = 4, 3  # cases of the sample
 ALL_MOMENTS = 60  # of the campaign
 END_SECONDS = 400.0
 _HISTORY = f"sed -n 's/^uuid: *//p' {DATADIR}/grastate.dat 2>/dev/null; true"
