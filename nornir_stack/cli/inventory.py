@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nornir_stack.cli.network import as_text
 from nornir_stack.cli.output import complain, say
 from nornir_stack.errors import UsageError
 from nornir_stack.inventory import fleet_show, load
+from nornir_stack.inventory.addressing import plan
+from nornir_stack.inventory.picture import hosts_of, svg
+from nornir_stack.inventory.show import holders
 from nornir_stack.select import nearest
 
 if TYPE_CHECKING:
@@ -24,11 +29,26 @@ def command(args: Namespace) -> int:
     rows = fleet_show(fleet)
     if args.verb == "check":
         say(_all_well(fleet, rows))
+    elif args.network or args.svg:
+        _networks(fleet, rows, args.svg)
     elif args.host:
         say(_one(args.host, rows).rstrip())
     else:
         say(_table(rows))
     return 0
+
+
+def _networks(fleet: Fleet, rows: list[HostRow], file: str | None) -> None:
+    known = holders(fleet)
+    plans = plan(fleet.networks, known)
+    if file is None:
+        say(as_text(plans))
+        return
+    drawn = hosts_of(plans, known, {row.host: ", ".join(row.roles) for row in rows})
+    try:
+        Path(file).write_text(svg(plans, drawn), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the picture cannot be written: {error}") from None
 
 
 def _all_well(fleet: Fleet, rows: list[HostRow]) -> str:

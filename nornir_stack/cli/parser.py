@@ -153,6 +153,8 @@ def _inventory(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check = _command(verbs, "check", "check every key, type and address; no host is contacted")
     show = _command(verbs, "show", "hosts with their roles and addresses, or all of one host")
     show.add_argument("host", nargs="?", metavar="HOST")
+    show.add_argument("--network", action="store_true", help="who has which address, and which public ones are lost")
+    show.add_argument("--svg", metavar="FILE", help="write the networks as a picture instead")
     for one in (check, show):
         _add_inventory(one)
 

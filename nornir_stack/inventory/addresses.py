@@ -42,6 +42,7 @@ def check_addresses(findings: Findings, settings: Read, networks: Mapping[str, N
         elif taken.claim.network:
             _check_network(findings, taken, networks)
     _check_twice(findings, claims)
+    _check_static(findings, claims, networks)
     _check_names(findings)
 
 
@@ -97,7 +98,7 @@ def _check_network(findings: Findings, taken: _Taken, networks: Mapping[str, Net
         _say(findings, taken, f"is no host's address: network {name!r} ({network.cidr}) begins or ends with it")
     elif address == network.gateway and not _GATEWAYS.holds(taken.host):
         _say(findings, taken, f"is the gateway of network {name!r}")
-    elif any(address in pool for pool in network.pools):
+    elif any(address in pool for pool in (*network.pools, *network.floating)):
         _say(findings, taken, f"stands in a pool of network {name!r}: something else may hand it out", warning=True)
 
 
@@ -111,6 +112,16 @@ def _check_twice(findings: Findings, claims: list[_Taken]) -> None:
             continue
         told.add((taken.host.name, address))
         _say(findings, taken, f"is taken already: {other.name} of {other.host.name}")
+
+
+def _check_static(findings: Findings, claims: list[_Taken], networks: Mapping[str, Network]) -> None:
+    holders = {taken.claim.address: taken for taken in reversed(claims)}
+    for name, network in networks.items():
+        for who, address in network.static.items():
+            taken = holders.get(address)
+            if taken is not None and taken.host.name != who:
+                text = f"{address} is taken already: {taken.name} of {taken.host.name}"
+                findings.at(findings.sources.defaults, ("data", "networks", name, "static", who), text)
 
 
 def _check_names(findings: Findings) -> None:

@@ -1,17 +1,18 @@
 """The networks that an inventory declares, once, in its defaults: `data: {networks: {data: {cidr: 10.77.0.0/24}}}`."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from nornir.core.inventory import Defaults
 from pydantic import BeforeValidator
 
 from nornir_stack import schema
 from nornir_stack.errors import InventoryError
+from nornir_stack.inventory.network_rules import overlaps, wrong_in
 from nornir_stack.schema import Complaint
-from nornir_stack.settings import Address
+from nornir_stack.settings import Address, Text
 
 
 def _cidr(value: Any) -> Any:
@@ -32,11 +33,22 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network by its `cidr`, `10.77.0.0/24`."""
+    """A network by its `cidr`, `10.77.0.0/24`.
+
+    `pools` are handed out by DHCP, `floating` ranges to instances. `bridge` is the bridge over which instances reach it
+    (`br-ex`), `bridge_address` the address that this bridge has itself; `routers` are addresses of virtual routers.
+    `static`: what else has an address here, by name, a host of the inventory or anything (`switch1`).
+    """
 
     cidr: Annotated[IPv4Network | IPv6Network, BeforeValidator(_cidr)]
+    kind: Literal["private", "public"] = "private"
     gateway: Address | None = None
     pools: tuple[Pool, ...] = ()
+    floating: tuple[Pool, ...] = ()
+    bridge: Text | None = None
+    bridge_address: Address | None = None
+    routers: tuple[Address, ...] = ()
+    static: Mapping[Text, Address] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +69,9 @@ def read_networks(data: Mapping[str, Any]) -> tuple[dict[str, Network], list[Com
         network, wrong = schema.read(Network, raw)
         if network is not None:
             networks[name] = network
-            wrong = list(_outside(network))
+            wrong = list(wrong_in(network))
         complaints += [complaint.at("networks", name) for complaint in wrong]
+    complaints += [complaint.at("networks") for complaint in overlaps(networks)]
     return networks, complaints
 
 
@@ -68,15 +81,3 @@ def networks_of(defaults: Defaults) -> dict[str, Network]:
     if complaints:
         raise InventoryError([f"{'.'.join(map(str, c.path))}: {c.text}" for c in complaints])
     return networks
-
-
-def _outside(network: Network) -> Iterator[Complaint]:
-    if network.gateway is not None and network.gateway not in network.cidr:
-        yield Complaint(("gateway",), f"{network.gateway} stands outside {network.cidr}")
-    for index, pool in enumerate(network.pools):
-        for end in ("first", "last"):
-            address = getattr(pool, end)
-            if address not in network.cidr:
-                yield Complaint(("pools", index, end), f"{address} stands outside {network.cidr}")
-        if pool.first.version == pool.last.version and int(pool.first) > int(pool.last):
-            yield Complaint(("pools", index), f"begins at {pool.first}, after its end {pool.last}")

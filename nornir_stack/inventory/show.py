@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from nornir_stack.inventory.addressing import Holder
 from nornir_stack.inventory.roles import classes_of
 from nornir_stack.secret import MASK, Secret
-from nornir_stack.settings import settings_of
+from nornir_stack.settings import dotted, settings_of
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Defaults, Host
@@ -32,6 +35,20 @@ def fleet_show(fleet: Fleet) -> list[HostRow]:
     """A row for each host, in declared order. Raises InventoryError where the fleet has problems."""
     fleet.require()
     return [_row(host, fleet) for host in fleet.inventory.hosts.values()]
+
+
+def holders(fleet: Fleet) -> list[Holder]:
+    """The addresses that hosts have, by their hostname and by their settings. Names are not resolved."""
+    fleet.require()
+    found = []
+    for host in fleet.inventory.hosts.values():
+        with suppress(ValueError):
+            found.append(Holder(ip_address(host.hostname or ""), host.name, "hostname"))
+        for _, cls in classes_of(host, fleet.roles):
+            settings = settings_of(host, cls)
+            claims = getattr(settings, "claims", tuple)
+            found += [Holder(claim.address, host.name, dotted(cls.key, claim.field)) for claim in claims()]
+    return found
 
 
 def _row(host: Host, fleet: Fleet) -> HostRow:

@@ -264,6 +264,8 @@ def test_inventory_check_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "disk swap" in capsys.readouterr().out
     assert main(["inventory", "show", "db3"]) == 0
     assert "maintenance: disk swap" in capsys.readouterr().out
+    assert main(["inventory", "show", "--network"]) == 0
+    assert "no networks are declared" in capsys.readouterr().out
 
 
 def test_report_finds_runs_by_a_part_of_their_name(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
