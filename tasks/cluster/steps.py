@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nornir_stack.chain import Chain, Check, Plan, Stage, do
+from nornir_stack.chain import Bound, Chain, Check, Plan, Stage, do
 from nornir_stack.errors import Refused
 from nornir_stack.select import hosts
 from nornir_stack.tasks.cluster import acts
@@ -82,7 +82,7 @@ def proofs(lost: Sequence[str] = ()) -> tuple[Stage | Plan[Any], ...]:
     return probe, Stage("verify", [read_probe], present(lost), until=complete(lost))
 
 
-def on_one_member(seen: Seen[Member], *, tasks: Sequence[Callable[..., Result[Any]]], name: str) -> Chain:
+def on_one_member(seen: Seen[Member], *, tasks: Sequence[Callable[..., Result[Any]] | Bound], name: str) -> Chain:
     """What is written on the first member that is Synced: all others get it from it."""
     synced = [host for host, member in seen.items() if member.synced]
     if not synced:
