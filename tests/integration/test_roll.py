@@ -6,15 +6,17 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pymysql
 import pytest
 
 from nornir_stack.tasks.cluster.change import grow, replace, shrink
 from nornir_stack.tasks.cluster.roll import roll
+from nornir_stack.tasks.cluster.rotate import rotate
 from nornir_stack.tasks.cluster.schema import schema
 from nornir_stack.tasks.cluster.status import METRICS, status
 from nornir_stack.tasks.loadbalancer.deploy import deploy
 from nornir_stack.tasks.loadbalancer.health import DRAIN_FLAG
-from tests.integration.cluster_lab import CONFIG, DATADIR, DB, inside, tell, until
+from tests.integration.cluster_lab import CONFIG, DATADIR, DB, PASSWORD, inside, tell, until
 from tests.integration.life import Life, refusal, well
 
 if TYPE_CHECKING:
@@ -46,14 +48,13 @@ class Balanced(Life):
     """A cluster with a load balancer before it, in the inventory too."""
 
     def inventory(self, galera: str = "") -> None:
-        address = self.address("lb1")
+        self.write(galera=galera)
+        with (self.folder / "hosts.yaml").open("a") as hosts:
+            hosts.write(f"lb1:\n  hostname: {self.address('lb1')}\n  groups: [loadbalancer]\n")
         listeners = "reads: {port: 3306}\n        writes: {port: 3307, mode: single-writer}"
         group = f"virtual_address: {self.virtual}\n      listeners:\n        {listeners}\n"
-        self.write(
-            galera=galera,
-            hosts=f"lb1:\n  hostname: {address}\n  groups: [loadbalancer]\n",
-            db=f"loadbalancer:\n  data:\n    loadbalancer:\n      {group}",
-        )
+        with (self.folder / "groups.yaml").open("a") as groups:
+            groups.write(f"loadbalancer:\n  data:\n    loadbalancer:\n      {group}")
 
     @property
     def virtual(self) -> str:
@@ -230,3 +231,34 @@ def test_the_watch(cluster: Balanced) -> None:
     ran = cluster.cli("check", "galera.status")
     assert ran.code == 1
     assert "db3 is down" in ran.said
+
+
+def test_a_password_without_an_outage(cluster: Balanced) -> None:
+    """Old and new password both let the user in on every member, until it is finished: then the new one alone."""
+    file = cluster.folder / "password"
+
+    def lets_in(password: str) -> list[bool]:
+        return [accepted(cluster.address(name), password) for name in DB]
+
+    for old, new in ((PASSWORD, "another"), ("another", PASSWORD)):
+        file.write_text(new)
+        assert "without finish first" in " ".join(problems(cluster.run(rotate(user="app", finish=True))))
+        well(cluster.run(rotate(user="app")))
+        assert (lets_in(old), lets_in(new)) == ([True] * 3, [True] * 3)
+        assert well(cluster.run(rotate(user="app"))).changed == ()
+        well(cluster.run(rotate(user="app", finish=True)))
+        assert (lets_in(old), lets_in(new)) == ([False] * 3, [True] * 3)
+        assert well(cluster.run(rotate(user="app", finish=True))).changed == ()
+
+
+def accepted(address: str, password: str) -> bool:
+    """Whether app may log in there."""
+    try:
+        pymysql.connect(host=address, user="app", password=password, connect_timeout=10).close()
+    except pymysql.err.OperationalError:
+        return False
+    return True
+
+
+def problems(report: Report) -> list[str]:
+    return [problem for stage in report.stages for problem in stage.problems]
