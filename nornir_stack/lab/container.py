@@ -78,9 +78,10 @@ class Container:
 
     def answers(self) -> bool:
         """Whether its sshd says hello."""
+        seconds = machine.patience()  # giving up early and asking again would start one sshd after the other in a slow node
         try:
-            with socket.create_connection((self.address, 22), timeout=1) as plug:
-                plug.settimeout(1)
+            with socket.create_connection((self.address, 22), timeout=seconds) as plug:
+                plug.settimeout(seconds)
                 return plug.recv(4) == b"SSH-"
         except OSError:
             return False

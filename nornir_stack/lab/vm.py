@@ -153,8 +153,8 @@ class Guest:
 def _says_hello(port: int) -> bool:
     """QEMU itself accepts at once; only sshd says SSH."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as plug:
-            plug.settimeout(10)
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as plug:
+            plug.settimeout(60)
             return plug.recv(4) == b"SSH-"
     except OSError:
         return False
