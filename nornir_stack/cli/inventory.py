@@ -53,7 +53,7 @@ def _networks(fleet: Fleet, rows: list[HostRow], file: str | None) -> None:
 
 def _all_well(fleet: Fleet, rows: list[HostRow]) -> str:
     roles = {role for row in rows for role in row.roles}
-    return f"{fleet.path}: {len(rows)} hosts in {len(roles)} roles, no problem found"
+    return f"{fleet.path}: {_count(len(rows), 'host')} in {_count(len(roles), 'role')}, no problem found"
 
 
 def _table(rows: list[HostRow]) -> str:
@@ -87,3 +87,7 @@ def _one(name: str, rows: list[HostRow]) -> str:
     yaml.width = 4096
     yaml.dump({name: {**about, **row.settings}}, stream)
     return stream.getvalue()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -64,7 +64,7 @@ def _row(host: Host, fleet: Fleet) -> HostRow:
 
 def _connection(host: Host) -> str:
     kind = str(host.get("connection") or "ssh")
-    if kind == "local":
+    if kind in {"local", "openstack"}:  # no login on a node
         return kind
     user, port = _login(host, kind, "username"), _login(host, kind, "port")
     return f"{kind} {f'{user}@' if user else ''}{_login(host, kind, 'hostname')}{f':{port}' if port else ''}"

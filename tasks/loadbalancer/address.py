@@ -54,8 +54,7 @@ def virtual_address(task: Task) -> Result[str]:
         node.change("systemctl", "daemon-reload", repeatable=True)
     elif "here" not in seen:
         node.change("systemctl", "restart", UNIT, what=f"put {address} back", repeatable=True)
-    if node.gate.pending is None:
-        service(task, unit=UNIT, state="started", enabled=True)
+    node.then(service, unit=UNIT, state="started", enabled=True)
     return node.done(str(address))
 
 

@@ -56,8 +56,7 @@ def haproxy(task: Task) -> Result[str]:
         node.gate.effect(
             f"reload {unit}, servers keep their state", lambda: _reload(node, mine, unit, text), repeatable=True
         )
-    if node.gate.pending is None:
-        service(task, unit=unit, state="started", enabled=True)
+    node.then(service, unit=unit, state="started", enabled=True)
     return node.done(text)
 
 

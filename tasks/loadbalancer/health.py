@@ -72,8 +72,7 @@ def health_endpoint(task: Task) -> Result[tuple[int, ...]] | Result[None]:
         node.change("systemctl", "daemon-reload", repeatable=True)
     if moved:
         node.change("systemctl", "try-restart", SOCKET, repeatable=True)
-    if node.gate.pending is None:  # in a dry run a unit that is not written yet cannot be looked at
-        service(task, unit=SOCKET, state="started", enabled=True)
+    node.then(service, unit=SOCKET, state="started", enabled=True)
     return node.done(ports)
 
 

@@ -39,11 +39,16 @@ def apache(task: Task) -> Result[str]:
     # in a dry run on an empty node the folders come with the packages, and nothing in them is ours
     node.write_file(mine.page, wanted, mode="0640", owner=f"root:{_GROUPS[kind.name]}", independent=True)
     moved = node.write_file(f"{kind.path('apache-sites')}/{_CONF}", conf, independent=True)
-    if moved and node.gate.pending is None and unit_state(task, unit=unit).value.running:
-        reload(task, unit=unit)
-    if node.gate.pending is None:
-        service(task, unit=unit, state="started", enabled=True)
+    if moved:
+        node.then(_reload_if_it_runs, unit=unit)
+    node.then(service, unit=unit, state="started", enabled=True)
     return node.done(mine.page)
+
+
+def _reload_if_it_runs(task: Task, *, unit: str) -> Result[None]:
+    if unit_state(task, unit=unit).value.running:
+        reload(task, unit=unit)
+    return Node(task).done()
 
 
 def page_text(mine: Web) -> str:
