@@ -72,8 +72,8 @@ files() {
         cp -aT -- "$o" "$n" || { rm -rf -- "$n"; continue; }
         if [ -d "$f" ] && ! [ -L "$f" ]; then rm -rf -- "$f"; fi
         mv -fT -- "$n" "$f"
+        find "$f" "${f%/*}" -maxdepth 1 -exec sync -- {} + 2>/dev/null
     done
-    sync
     [ -z "$reload" ] || systemctl daemon-reload
 }
 commands() { timeout 120 sh "$S/restore.sh"; }
@@ -168,7 +168,7 @@ put_unit() { base64 -d >"$1"; chmod 0644 "$1"; mkdir -p "$2"; ln -sf "$1" "$2/";
 """
 _GO = """
 mv -T -- "$N" "$S"
-sync
+find "$S" "$H" $units -exec sync -- {} +
 systemd-run --quiet --collect --unit="$U" --on-active="$within" --timer-property=AccuracySec=100ms /bin/sh "$S/undo.sh" timer
 : >"$S/armed"
 systemd-run --quiet --collect --unit="$U-lock" /bin/sh "$S/hold.sh"

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nornir_stack import undo
+from nornir_stack.chain import Chain, Stage
+from nornir_stack.chain import do as do_task
 from nornir_stack.command import command, sh
 from nornir_stack.confirmed import File, Network, confirmed
 from nornir_stack.effects import RunState
 from nornir_stack.errors import Refused, Undone
 from nornir_stack.lab.machine import run
 from nornir_stack.node import Node
+from nornir_stack.select import role
 from tests.integration.conftest import nornir
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from nornir_stack.command import Command
     from nornir_stack.lab import Lab
     from nornir_stack.results import Result
+
+    Step = Command | File
 
 WITHIN = 4.0
 GRACE = 6.0  # seconds for two busy cores
@@ -57,12 +62,10 @@ def state(lab: Lab) -> str:
 
 
 def left_over(lab: Lab) -> str:
-    """Files, units and processes of a change that waits."""
-    return inside(
-        lab,
-        f"ls -d {undo.STATE} {undo.STATE}.* /etc/systemd/system/{undo.UNIT}* /etc/systemd/system/*.wants/{undo.UNIT}* 2>/dev/null;"
-        f" systemctl list-units --all --no-legend --plain '{undo.UNIT}*'",
-    )
+    """Files and units of a change that waits."""
+    units = f"/etc/systemd/system/{undo.UNIT}* /etc/systemd/system/*.wants/{undo.UNIT}*"
+    listing = f"systemctl list-units --all --no-legend --plain '{undo.UNIT}*'"
+    return inside(lab, f"ls -d {undo.STATE} {undo.STATE}.* {units} 2>/dev/null; {listing}")
 
 
 def wait_until(holds: Callable[[], bool], seconds: float) -> None:
@@ -72,13 +75,13 @@ def wait_until(holds: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def change(task: Task, *, steps: Sequence[Command | File], within: float = WITHIN, **words: Any) -> Result[None]:
+def change(task: Task, *, steps: Sequence[Step], within: float = WITHIN, **words: Any) -> Result[None]:
     node = Node(task)
     confirmed(node, steps, within=within, **words)
     return node.done()
 
 
-def do(nr: Nornir, *steps: Command | File, **words: Any) -> Any:
+def do(nr: Nornir, *steps: Step, **words: Any) -> Any:
     nr.data.reset_failed_hosts()
     result = nr.run(task=change, steps=steps, raise_on_error=False, **words)["n1"][0]
     if result.exception:
@@ -90,7 +93,7 @@ def ip(*words: str) -> Command:
     return command("ip", *words)
 
 
-def is_undone(lab: Lab, nr: Nornir, *steps: Command | File, match: str = "former network again", **words: Any) -> None:
+def is_undone(lab: Lab, nr: Nornir, *steps: Step, match: str = "former network again", **words: Any) -> None:
     """Done, undone within the time, exactly as before; nothing is left, and the connection serves."""
     before = state(lab)
     started = time.monotonic()
@@ -111,7 +114,7 @@ def address(lab: Lab) -> str:
 def test_a_right_change_stays_and_leaves_nothing(lab: Lab, nr: Nornir) -> None:
     """An address more and a file: there after the time is up, without timer, unit, process or file of ours."""
     path = "/etc/systemd/network/10-host0.network.d/more.conf"
-    steps = [
+    steps: list[Step] = [
         command("mkdir", "-p", path.rpartition("/")[0]),
         File(path, "[Network]\nAddress=10.99.0.1/24\n"),
         command("networkctl", "reload"),
@@ -152,7 +155,7 @@ def test_a_wrong_address_in_the_file(lab: Lab, nr: Nornir) -> None:
     """networkd's own file with another address, and networkd told: file and kernel are as before."""
     path = "/etc/systemd/network/10-host0.network"
     text = inside(lab, f"cat {path}").replace(address(lab), "192.0.2.7/24") + "\n"
-    steps = [File(path, text), command("networkctl", "reload"), command("networkctl", "reconfigure", "host0")]
+    steps: list[Step] = [File(path, text), command("networkctl", "reload"), command("networkctl", "reconfigure", "host0")]
     restore = [command("networkctl", "reload"), command("networkctl", "reconfigure", "host0")]
     is_undone(lab, nr, *steps, undo=Network(restore=restore))
 
@@ -192,6 +195,20 @@ def test_a_firewall_that_drops_ssh(lab: Lab, nr: Nornir) -> None:
         ),
     )
     inside(lab, "nft delete table inet mine")
+
+
+def test_a_firewall_of_iptables_that_drops_ssh(lab: Lab, nr: Nornir) -> None:
+    """Rules of iptables, which nft could not load again, are restored by iptables."""
+    install = "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy iptables"
+    assert lab.enter("n1", "sh", "-c", install).returncode == 0
+    inside(lab, "iptables -A INPUT -p tcp -m multiport --dports 3306,4567 -m comment --comment mine -j REJECT")
+    inside(lab, "iptables-save | iptables-restore")  # which makes all chains of the table, as a restoration does
+    before = inside(lab, "iptables-save | grep -v '^[#:]'")
+    assert "mine" in before
+    is_undone(lab, nr, command("iptables", "-I", "INPUT", "-p", "tcp", "--dport", "22", "-j", "DROP"))
+    is_undone(lab, nr, command("iptables", "-F"), command("iptables", "-P", "INPUT", "DROP"))
+    assert inside(lab, "iptables-save | grep -v '^[#:]'") == before
+    inside(lab, "iptables -F")
 
 
 def test_an_interface_set_down(lab: Lab, nr: Nornir) -> None:
@@ -268,10 +285,34 @@ def test_the_controller_killed_before_it_confirmed(lab: Lab, nr: Nornir, killed:
     assert "undone (timer)" in inside(lab, f"cat {undo.RECORD}/log")
 
 
+def test_in_a_chain_the_lock_is_kept(lab: Lab, nr: Nornir) -> None:
+    """A run holds the node's lock before, while a change waits, and after it; then the next run may begin."""
+    seen: list[str] = []
+
+    def look(node: Node) -> list[str]:
+        seen.append(inside(lab, f"flock -n {undo.LOCK} true || cat {undo.LOCK}"))
+        return []
+
+    def twice(task: Task) -> Result[None]:
+        look(Node(task))
+        change(task, steps=[ip("address", "add", "192.0.2.20/24", "dev", "host0")], check=look)
+        look(Node(task))
+        change(task, steps=[ip("address", "delete", "192.0.2.20/24", "dev", "host0")], check=look)
+        return Node(task).done()
+
+    chain = Chain("network.try", Stage("change", [do_task(twice)], role("network")))
+    for _ in range(2):
+        assert chain.run(nr).ok
+    assert len(seen) == 8
+    assert all("(network.try)" in line for line in seen)
+    assert inside(lab, f"flock -n {undo.LOCK} true; echo $?") == "0"
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_reboot_before_it_was_confirmed(lab: Lab, killed: Callable[[float], None], nr: Nornir, end: str) -> None:
+def test_a_reboot_before_it_was_confirmed(lab: Lab, nr: Nornir, end: str) -> None:
     """Files are as before when the network starts, the restoring commands have run after it, and nothing is left."""
-    del killed
+    lab.stop("n1")
+    lab.start("n1")  # as its files make it
     path = "/etc/systemd/network/10-host0.network"
     before = state(lab)
     wrong = inside(lab, f"cat {path}").replace(address(lab), "192.0.2.7/24") + "\n"
