@@ -131,7 +131,10 @@ def test_new_configuration_under_load(cluster: Balanced) -> None:
 
 
 def test_the_first_surprise_ends_it(cluster: Balanced) -> None:
-    """A member that does not come up stays drained, the others are not touched; mended, it is finished first."""
+    """A member that does not come up stays drained, the others are not touched; mended, it is finished first.
+
+    systemd may have started it by then (Restart=on-abnormal): then it is only put back into service.
+    """
     inside(cluster.lab, "db2", "printf '[mysqld]\\nno_such_option=1\\n' >/etc/mysql/mariadb.conf.d/zzz-bad.cnf")
     inside(cluster.lab, "db3", "touch /etc/mysql/mariadb.conf.d/*.cnf")
     before = cluster.started()
@@ -144,7 +147,8 @@ def test_the_first_surprise_ends_it(cluster: Balanced) -> None:
     assert refusal(cluster.run(roll(members=["db9"])))
     inside(cluster.lab, "db2", "rm /etc/mysql/mariadb.conf.d/zzz-bad.cnf")
     report = well(cluster.run(roll()))
-    assert restarted(report) == ["db2", "db3"]
+    assert report.stages[1].name.startswith("look/db2/")
+    assert restarted(report)[-1] == "db3"
     assert cluster.out_of_service() == []
     cluster.uuid()
 
@@ -153,7 +157,7 @@ def test_nobody_is_stopped_while_anybody_is_not_well(cluster: Balanced) -> None:
     """Refused, and nothing changed: while a backup runs, while one is a donor, while one is down."""
     inside(cluster.lab, "db3", BACKUP)
     assert "A backup runs on db3" in refusal(cluster.run(roll(members=["db1"])))
-    inside(cluster.lab, "db3", "pkill -f /tmp/mariadb-backup")
+    inside(cluster.lab, "db3", "pkill -x mariadb-backup")
     inside(cluster.lab, "db3", "mariadb -e 'SET GLOBAL wsrep_desync = ON'")
     until(lambda: cluster.says("db3", "wsrep_local_state") == "2", 20, "db3 desynced")
     assert "db3" in refusal(cluster.run(roll(members=["db1"])))
