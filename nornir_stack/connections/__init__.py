@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from weakref import WeakValueDictionary
 
 from nornir.core.exceptions import ConnectionNotOpen
 
-from nornir_stack.errors import UsageError
+from nornir_stack.errors import ConnectionFailed, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nornir.core.configuration import Config
     from nornir.core.inventory import Defaults, Host
 
@@ -21,6 +25,21 @@ if TYPE_CHECKING:
 # (two inventories). By the dictionary of connections, which all `filter()` copies share.
 _opening: WeakValueDictionary[tuple[int, str], threading.Lock] = WeakValueDictionary()
 _guard = threading.Lock()
+# A host that took long to be found unreachable is not waited for again at once: a look, a lock and a stage would each wait.
+_SLOW, _REMEMBERED = 2.0, 5.0
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An attempt to open a connection that failed: when it ended (monotonic), how, and the locks that are to be taken again."""
+
+    at: float
+    slow: bool
+    error: ConnectionFailed
+    locks: Mapping[str, str]
+
+
+_failed: dict[tuple[int, str], _Failed] = {}
 
 
 def connection(host: Host, name: str, config: Config, **extras: Any) -> Any:
@@ -32,18 +51,30 @@ def connection(host: Host, name: str, config: Config, **extras: Any) -> Any:
     handle = _opened(host, name)
     if handle is not None and _alive(handle):
         return handle
+    key = (id(host.connections), name)
     with _guard:
-        lock = _opening.setdefault((id(host.connections), name), threading.Lock())
+        lock = _opening.setdefault(key, threading.Lock())
     with lock:
         handle = _opened(host, name)
         if handle is not None and _alive(handle):
             return handle
+        before = _failed.pop(key, None)
+        if before and before.slow and time.monotonic() - before.at < _REMEMBERED:
+            _failed[key] = before
+            raise before.error
+        locks = dict(getattr(handle, "locks", None) or (before.locks if before else {}))
         if handle is not None:
             host.close_connection(name)
         given = parameters(host, name)
         given["extras"] = {**(given["extras"] or {}), **extras}
-        fresh = host.open_connection(name, config, **given, default_to_host_attributes=False).connection
-        for path, owner in getattr(handle, "locks", {}).items():
+        started = time.monotonic()
+        try:
+            fresh = host.open_connection(name, config, **given, default_to_host_attributes=False).connection
+        except ConnectionFailed as error:
+            now = time.monotonic()
+            _failed[key] = _Failed(now, now - started > _SLOW, error, locks)
+            raise
+        for path, owner in locks.items():
             fresh.lock(path, owner)
         return fresh
 
