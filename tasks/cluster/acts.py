@@ -12,6 +12,7 @@ from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.judge import state_of
 from nornir_stack.tasks.cluster.member import recovered
 from nornir_stack.tasks.cluster.observe import forget_recovered, look, member_of, remember_recovered
+from nornir_stack.tasks.cluster.unit import START_SECONDS, start
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.cluster.decision import Mandate
     from nornir_stack.tasks.cluster.member import Member, Position
 
-START_SECONDS = 3600.0  # a state transfer of a large database takes its time; progress is judged by the barrier
 _INITIALISE = """
 if command -v mariadb-install-db >/dev/null; then
     mariadb-install-db --user=mysql --datadir="$1" --skip-test-db --auth-root-authentication-method=socket --skip-name-resolve
@@ -225,7 +225,7 @@ def join(task: Task, *, seen: Position) -> Result[Member]:
         raise Refused(f"{node.name} would bootstrap a second cluster: {'; '.join(now.residue)}.")
     _unmoved(node, now, seen)
     _, product = member_of(node)
-    node.change("systemctl", "start", product.unit, timeout=START_SECONDS, diff=f"+{node.name} joins")
+    start(node, product.unit, diff=f"+{node.name} joins")
     return node.done(lambda: look(node))
 
 
@@ -243,5 +243,5 @@ def restart_normally(task: Task, *, bootstrapped: bool = False) -> Result[Member
     _, product = member_of(node)
     if product.bootstrap_unit:
         node.change("systemctl", "stop", product.bootstrap_unit, timeout=CHANGE_SECONDS)
-    node.change("systemctl", "restart", product.unit, timeout=START_SECONDS, diff=f"+{node.name} restarts normally")
+    start(node, product.unit, verb="restart", diff=f"+{node.name} restarts normally")
     return node.done(lambda: look(node))

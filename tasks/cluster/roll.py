@@ -10,12 +10,12 @@ from nornir_stack.command import sh
 from nornir_stack.errors import Refused
 from nornir_stack.node import CHANGE_SECONDS, Node
 from nornir_stack.select import hosts
-from nornir_stack.tasks.cluster.acts import START_SECONDS
 from nornir_stack.tasks.cluster.judge import not_grown, not_running
 from nornir_stack.tasks.cluster.observe import look, member_of, observe_member
 from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.rolling import not_back, not_safe, turns
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, proofs
+from nornir_stack.tasks.cluster.unit import start
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, place, to_upgrade
 from nornir_stack.tasks.loadbalancer.health import drain_flag
 from nornir_stack.tasks.loadbalancer.runtime import backends, set_server
@@ -121,7 +121,7 @@ def restarted(task: Task) -> Result[Member]:
     node = Node(task)
     _, product = member_of(node)
     _refuse_residue(node)
-    node.change("systemctl", "restart", product.unit, timeout=START_SECONDS, diff=f"+{node.name} restarts")
+    start(node, product.unit, verb="restart", diff=f"+{node.name} restarts")
     return node.done(lambda: look(node))
 
 
@@ -135,7 +135,7 @@ def upgraded(task: Task) -> Result[Member]:
     work = to_upgrade(node)
     node.change(manager.transaction(work, LOCK_SECONDS), what=f"upgrade {' '.join(work.install)}", repeatable=True)
     node.change("systemctl", "daemon-reload", repeatable=True)
-    node.change("systemctl", "start", product.unit, timeout=START_SECONDS, diff=f"+{node.name} joins")
+    start(node, product.unit, diff=f"+{node.name} joins")
     node.change(sh(_UPGRADE_TABLES, label="mariadb-upgrade, if it is needed"), repeatable=True)
     return node.done(lambda: look(node))
 

@@ -1,0 +1,103 @@
+"""`galera.arbitrator`: a vote without data (garbd), for a cluster of two members or of two halves."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nornir_stack.chain import Chain, Check, Stage
+from nornir_stack.errors import Refused
+from nornir_stack.node import Node
+from nornir_stack.select import role, whole
+from nornir_stack.settings import settings_of
+from nornir_stack.tasks.cluster.judge import disagreement
+from nornir_stack.tasks.cluster.observe import observe_member
+from nornir_stack.tasks.cluster.product import DB, members
+from nornir_stack.tasks.cluster.settings import Galera
+from nornir_stack.tasks.cluster.steps import AGREE_SECONDS
+from nornir_stack.tasks.system.facts import family
+from nornir_stack.tasks.system.firewall import firewall
+from nornir_stack.tasks.system.packages import packages
+from nornir_stack.tasks.system.services import service
+
+if TYPE_CHECKING:
+    from nornir.core.inventory import Host, Inventory
+    from nornir.core.task import Task
+
+    from nornir_stack.results import Result
+    from nornir_stack.seen import Seen
+    from nornir_stack.tasks.cluster.member import Member
+
+ARBITRATOR = role("arbitrator")
+_PORT = "4567/tcp"
+_UNIT = "garb.service"
+# where garb-systemd looks; Red Hat's galera-4 brings garbd along
+_WHERE = {"debian": ("galera-arbitrator-4", "/etc/default/garb"), "redhat": ("galera-4", "/etc/sysconfig/garb")}
+
+
+def arbitrator() -> Chain:
+    """Run garbd on the hosts of the role `arbitrator`: it votes and holds no data, so that one of two members may fail.
+
+    It belongs on a machine that fails with neither of them. Each of its hostnames is an address that members reach.
+    """
+    counted = Check(observe_member, partial(not_counted, votes=1), DB, within=AGREE_SECONDS)
+    return Chain(
+        "galera.arbitrator",
+        Stage("let it in", [let_in], DB),
+        Stage("run it", [arbitrate], ARBITRATOR, serial=1, until=counted),
+    )
+
+
+def let_in(task: Task) -> Result[None]:
+    """The members' firewalls let the arbitrators reach Galera's port."""
+    node = Node(task)
+    hosts = task.nornir.inventory.hosts
+    sources = [str(hosts[name].hostname) for name in ARBITRATOR.hosts(task.nornir.inventory)]
+    if not sources:
+        raise Refused("no host has the role arbitrator: name one in the inventory")
+    opened = firewall(task, purpose="arbitrator", ports=[_PORT], sources=sources)
+    return node.skipped(opened.skipped) if opened.skipped else node.done()
+
+
+def arbitrate(task: Task) -> Result[str]:
+    """garbd on this host, for the cluster of the role `db`. The value: the members that it reaches."""
+    node = Node(task)
+    galera = settings_of(_first(task.nornir.inventory), Galera)
+    addresses = list(members(task.nornir.inventory, galera.cluster_name).values())
+    package, path = _WHERE[family(node).name]
+    packages(task, present=[package], no_start=True)
+    firewall(task, purpose="arbitrator", ports=[_PORT], sources=addresses)
+    written = node.write_file(path, configuration(galera, addresses))
+    if written:
+        node.change("systemctl", "try-restart", _UNIT, repeatable=True)
+    if node.gate.pending is None:  # in a dry run a unit that is not installed yet cannot be looked at
+        service(task, unit=_UNIT, state="started", enabled=True)
+    return node.done(",".join(addresses))
+
+
+def _first(inventory: Inventory) -> Host:
+    names = DB.hosts(whole(inventory))
+    if not names:
+        raise Refused("no host has the role db: there is no cluster to vote in")
+    return inventory.hosts[names[0]]
+
+
+def configuration(galera: Galera, addresses: list[str]) -> str:
+    """What garb-systemd reads."""
+    options = "" if galera.tls is None else f"socket.ssl_ca={galera.tls.ca};socket.ssl_cert={galera.tls.cert};"
+    options += "" if galera.tls is None else f"socket.ssl_key={galera.tls.private_key}"
+    return (
+        "# Written by nornir_stack (galera.arbitrator).\n"
+        f'GALERA_NODES="{" ".join(f"{address}:4567" for address in addresses)}"\n'
+        f'GALERA_GROUP="{galera.cluster_name}"\nGALERA_OPTIONS="{options}"\n'
+    )
+
+
+def not_counted(seen: Seen[Member], votes: int) -> list[str]:
+    """Which members do not list so many arbitrators, at least."""
+    found = [
+        f"{host} lists {wsrep.arbitrators} arbitrators (empty entries of wsrep_incoming_addresses)."
+        for host, member in seen.items()
+        if (wsrep := member.wsrep) and member.primary and wsrep.arbitrators < votes
+    ]
+    return found + disagreement(seen)

@@ -1,0 +1,29 @@
+"""Starting a member's unit, and why it did not start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nornir_stack.command import sh
+from nornir_stack.errors import CommandFailed
+from nornir_stack.secret import mask
+
+if TYPE_CHECKING:
+    from nornir_stack.node import Node
+
+START_SECONDS = 3600.0  # a state transfer of a large database takes its time; progress is judged by the barrier
+# The server's own words for what went wrong, from its journal since this try.
+_WHY = r"""
+journalctl -u "$1" -n 400 --no-pager -o cat 2>/dev/null | grep -E '\[ERROR\]|FATAL|WSREP_SST: \[ERROR\]' | tail -n 6
+"""
+
+
+def start(node: Node, unit: str, *, verb: str = "start", diff: str = "") -> None:
+    """Start, or `restart`, a unit. Raises CommandFailed with what the server said of its end."""
+    done = node.change("systemctl", verb, unit, ok=None, timeout=START_SECONDS, diff=diff)
+    if node.dry_run or done.ok:
+        return
+    why = node.read(sh(_WHY, unit, label=f"journal of {unit}"), ok=None).stdout.strip()
+    text = mask(f"{done.stderr.strip().splitlines()[0] if done.stderr.strip() else ''}\n{why}")
+    raise CommandFailed(replace(done, err=text.encode("utf-8", "surrogateescape")))
