@@ -150,7 +150,7 @@ class _Confirming:
         wanted = command("sh", stdin=script)
         try:
             output = shell.run(wanted, timeout=self._node.gate.remaining(_SEND_SECONDS))
-        except ConnectionFailed:  # it may have been armed: look
+        except (ConnectionFailed, TimedOut):  # it may have been armed: look
             return locks
         if output.status == undo.WAITING:
             raise Refused(f"another change waits to be confirmed, or to be undone, on {self._node.name}: {output.text}")

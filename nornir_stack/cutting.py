@@ -25,14 +25,14 @@ _LOOKS: Mapping[str, frozenset[str]] = {
         ovs-vsctl show list find get list-br br-exists br-to-vlan br-to-parent list-ports list-ifaces port-to-br iface-to-br
         ovs-ofctl show dump-flows dump-ports dump-ports-desc snoop
         nft list -c --check monitor
-        iptables -S --list-rules -L --list -C --check
-        ip6tables -S --list-rules -L --list -C --check
+        iptables -S --list-rules -L --list -C --check -V
+        ip6tables -S --list-rules -L --list -C --check -V
         iptables-restore -t --test
         ip6tables-restore -t --test
         ebtables -L
         arptables -L
         ipset list save test
-        firewall-cmd --state --list-all --list-all-zones --get-active-zones --get-default-zone
+        firewall-cmd
         ufw status show
         netplan get status info generate
         nmcli show status
@@ -60,6 +60,7 @@ def _words(text: str) -> frozenset[str]:
 
 _IPROUTE = _words("ip bridge tc")
 _IPROUTE_LOOKS = _words("show list ls lst get monitor save help")
+_FIREWALLD_LOOKS = ("--list-", "--get-", "--query-", "--info-", "--state", "--check-config", "--version")
 _WRAPPERS = _words("sudo env nohup setsid exec command time nice ionice timeout busybox")
 _KEYWORDS = _words("if then else elif do while until ! { time")
 _VERBS = _words("start stop restart try-restart reload reload-or-restart try-reload-or-restart isolate")
@@ -91,6 +92,8 @@ def cuts(words: Sequence[str]) -> bool:
         return bool(_VERBS & set(rest) and _UNITS & units)
     if program in _IPROUTE:
         return _iproute(rest)
+    if program == "firewall-cmd":
+        return not any(word.startswith(_FIREWALLD_LOOKS) or "-get-" in word or "-query-" in word for word in rest)
     return program in _LOOKS and not any(word in _LOOKS[program] for word in rest)
 
 

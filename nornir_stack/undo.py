@@ -144,13 +144,15 @@ set -e
 umask 077
 [ -d /run/systemd/system ] || exit 76
 mkdir -p "$H"
-exec 7>>"$H/arming"
+exec 7>>"$LOCK-arming"
 flock 7
 if [ -d "$S" ]; then cat "$S/about"; exit 75; fi
 N=$S.new
 rm -rf -- "$N"
 mkdir -p "$N/files"
-trap 'rm -rf -- "$N"; [ -e "$S/armed" ] || { rm -f -- $units; rm -rf -- "$S"; }; rm -f "$H/arming"' EXIT
+armed=
+trap 'rm -rf -- "$N"; [ "$armed" ] || { stop_units; rm -f -- $units; rm -rf -- "$S"; }' EXIT
+stop_units() { systemctl stop "$U.timer" "$U-lock.service" "$U-apply.service" 2>/dev/null || :; }
 put() { base64 -d >"$N/$1"; }
 i=0
 keep() {
@@ -167,12 +169,18 @@ live_save "$N/live"
 put_unit() { base64 -d >"$1"; chmod 0644 "$1"; mkdir -p "$2"; ln -sf "$1" "$2/"; }
 """
 _GO = """
+i=0  # those of an earlier change are just going
+while [ -n "$(systemctl list-units --all --plain --no-legend "$U.*" "$U-lock.*" "$U-apply.*")" ] && [ $i -lt 50 ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
+rm -rf -- "$R"
 mv -T -- "$N" "$S"
 find "$S" "$H" $units -exec sync -- {} +
 systemd-run --quiet --collect --unit="$U" --on-active="$within" --timer-property=AccuracySec=100ms /bin/sh "$S/undo.sh" timer
-: >"$S/armed"
 systemd-run --quiet --collect --unit="$U-lock" /bin/sh "$S/hold.sh"
 systemd-run --quiet --collect --unit="$U-apply" /bin/sh "$S/apply.sh"
+armed=yes
 """
 
 CONFIRM = (
@@ -231,7 +239,7 @@ def arm(change: Change) -> str:
     return "".join(
         [
             _HEAD,
-            f"H={HOME} within={change.within:.3f}s about={shlex.quote(change.about)}\n",
+            f"H={HOME} R={RECORD} within={change.within:.3f}s about={shlex.quote(change.about)}\n",
             LIVE,
             _ARM,
             *(f"put {name} <<'END'\n{_encoded(text)}\nEND\n" for name, text in scripts.items()),
