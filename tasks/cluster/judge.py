@@ -71,6 +71,16 @@ def somebody_primary(seen: Seen[Member], *, missing_ok: Sequence[str] = ()) -> l
     return problems + [f"{host} is Primary: nobody else is made so." for host, member in seen.items() if member.primary]
 
 
+def stale_views(seen: Seen[Member]) -> list[str]:
+    """Which Primary members count others than those who are Primary: one that crashed just now and is not expelled yet.
+
+    Or they are what is stale: a server that hung and goes on says Primary until it has noticed that it was alone. Whoever is
+    stopped then may be the one whose vote it needs.
+    """
+    primary = [host for host, member in seen.items() if member.primary]
+    return [sentence for host in primary for sentence in view_differs(seen, host, primary)]
+
+
 def disagreement(seen: Seen[Member]) -> list[str]:
     """Where the members that run differ: one component, one UUID, one configuration, one membership, all Synced."""
     running = [host for host, member in seen.items() if member.running]

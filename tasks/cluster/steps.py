@@ -18,6 +18,7 @@ from nornir_stack.tasks.cluster.judge import (
     not_promoted,
     not_running,
     somebody_primary,
+    stale_views,
     unhealthy,
     unsettled,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.cluster.member import Member, Position
 
 SETTLE_SECONDS = 3600.0  # a state transfer that is under way
+EXPEL_SECONDS = 60.0  # the others to expel a member that crashed or hung just now (evs.inactive_timeout, pc.wait_prim)
 AGREE_SECONDS = 120.0  # all members to list a new one, once its server said that it is ready
 _LOOKS_MORE = 3  # looks beyond one for each member, before the members are said not to settle
 
@@ -140,6 +142,12 @@ def _promotion(decision: Promote, seen: Seen[Member], lost: tuple[str, ...]) -> 
 
 def _form(decision: Form, seen: Seen[Member], course: Course) -> Chain:
     reasons = [*decision.reasons, *decision.losses]
+    others = tuple(dict.fromkeys((*decision.stop_first, *decision.joiners)))
+    living = decision.mandate is None and not decision.discard  # else each side of a split counts its own
+    if living and others and (stale := stale_views(seen)):
+        agreed = Check(observe_member, stale_views, DB, within=EXPEL_SECONDS)
+        waiting = Stage("agree on members", [], hosts(*others), until=agreed)
+        return Chain("wait", waiting, course.after(Wait(others, stale[0])), reasons=stale)
     if decision.mandate is None and decision.stop_first:  # what they know is in their files only after the stop
         stages = _stops(decision, seen)
         return Chain("stop", *course.saves(), *stages, course.after(decision), reasons=reasons)

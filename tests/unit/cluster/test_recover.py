@@ -120,6 +120,14 @@ def test_a_member_given_up_takes_a_full_copy() -> None:
     assert "join db1 @ db1" in parts(chain)
 
 
+def test_nobody_is_stopped_on_a_stale_view() -> None:
+    """One that hung still says Primary and counts the others: it is waited for, and not taken for the living cluster."""
+    rows = {"db1": "synced A 9 lists=db1,db2,db3", "db2": "outside A 9", "db3": "down A 9"}
+    chain = planned(cluster(rows), course=course())
+    assert parts(chain) == ["agree on members @ db2,db3", "look again @ db"]
+    assert chain.reasons == ("db1 counts 3 members where 1 live.",)
+
+
 def test_nobody_is_made_primary_beside_one() -> None:
     """The barrier before a bootstrap or promotion names who is Primary, and who was not seen and is not named as lost."""
     rows = {"db1": "synced A 9", "db2": "down A 9", "db3": "gone"}
