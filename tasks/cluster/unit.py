@@ -20,10 +20,15 @@ journalctl -u "$1" -n 400 --no-pager -o cat 2>/dev/null | grep -E '\[ERROR\]|FAT
 
 
 def start(node: Node, unit: str, *, verb: str = "start", diff: str = "") -> None:
-    """Start, or `restart`, a unit. Raises CommandFailed with what the server said of its end."""
+    """Start, or `restart`, a unit. Raises CommandFailed with what the server said of its end.
+
+    Then it is stopped: systemd would try every few seconds (Restart=on-abnormal), and each try joins and leaves the cluster,
+    and may ask a donor for a copy.
+    """
     done = node.change("systemctl", verb, unit, ok=None, timeout=START_SECONDS, diff=diff)
     if node.dry_run or done.ok:
         return
     why = node.read(sh(_WHY, unit, label=f"journal of {unit}"), ok=None).stdout.strip()
+    node.change("systemctl", "stop", unit, ok=None, diff=f"-{node.name} does not try again")
     text = mask(f"{done.stderr.strip().splitlines()[0] if done.stderr.strip() else ''}\n{why}")
     raise CommandFailed(replace(done, err=text.encode("utf-8", "surrogateescape")))
