@@ -80,11 +80,10 @@ def test_stopped_cleanly_one_after_the_other(cluster: Life, seed: int) -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.skipif("not config.getoption('--campaign', default=False)", reason="one order is drawn; all with --campaign")
 @pytest.mark.parametrize("order", list(itertools.permutations(DB)), ids="-".join)
-def test_stopped_cleanly_in_every_order(cluster: Life, order: tuple[str, ...], *, campaign: bool) -> None:
+def test_stopped_cleanly_in_every_order(cluster: Life, order: tuple[str, ...]) -> None:
     """As above, in each order."""
-    if not campaign:
-        pytest.skip("one order is drawn; all with --campaign")
     stopped_in(cluster, order)
 
 
