@@ -10,7 +10,7 @@ import pytest
 
 from nornir_stack.tasks.cluster.recover import recover
 from nornir_stack.tasks.cluster.save import FOLDER
-from tests.integration.cluster_lab import DATADIR, DB, changed_between, inside, tell, until
+from tests.integration.cluster_lab import DATADIR, DB, changed_between, inside, primaries, tell, until
 from tests.integration.life import Life, refusal, well
 
 if TYPE_CHECKING:
@@ -184,6 +184,18 @@ def test_a_member_that_hangs(cluster: Life) -> None:
     assert "db1" in said
     inside(cluster.lab, "db1", "pkill -CONT mariadbd")
     recovered(cluster)
+
+
+def test_a_killed_controller(cluster: Life) -> None:
+    """SIGKILL to the controller as soon as somebody is Primary again: the next run goes on, nobody is bootstrapped twice."""
+    cluster.killed(*DB)
+    with cluster.watched() as watch:
+        process = cluster.start_cli("run", "galera.recover")
+        until(lambda: bool(primaries(cluster.seen())), 60, "somebody Primary")
+        process.kill()
+        process.communicate()
+    assert watch.splits == []
+    assert led(recovered(cluster)) == ""
 
 
 FAULTS = {
