@@ -23,6 +23,7 @@ MIRROR = (
     "curl",
     "fdisk",
     "firewalld",
+    "galera-arbitrator-4",
     "galera-4",
     "gdisk",
     "haproxy",

@@ -1,4 +1,4 @@
-"""Real nodes for tests: one lab a session, with a name and a network of its own, taken down at the end."""
+"""Real nodes for tests: labs of a module, with a name and a network of its own, taken down when it ends."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def state_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def boot(state_folder: Path) -> Iterator[Callable[..., Lab]]:
-    """`boot("db1", "db2", tree="db", disk_mib=0)`: a lab of these nodes, up; gone at the end of the session."""
+    """`boot("db1", "db2", tree="db", disk_mib=0)`: a lab of these nodes, up; gone when the module has ended."""
     del state_folder  # must be set before a lab is made
     labs: list[Lab] = []
 

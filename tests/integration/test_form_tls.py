@@ -46,8 +46,8 @@ def openssl(*words: object) -> None:
 
 def certify(folder: Path, name: str, address: str) -> None:
     """A certificate for the member's address: socat compares its common name with where it sends the copy."""
-    request = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={address}"]
-    openssl(*request, "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.csr")
+    request = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl(*request, "-subj", f"/CN={address}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.csr")
     sign = ["openssl", "x509", "-req", "-days", "30", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial"]
     openssl(*sign, "-in", folder / f"{name}.csr", "-out", folder / f"{name}.pem")
 
@@ -66,9 +66,7 @@ def test_members_with_certificates_form_one_cluster(lab: Lab) -> None:
     data = {"db": {"galera": galera}, "defaults": {"networks": {"data": {"cidr": str(lab.spec.network)}}}}
     with nornir(lab, {"db": NAMES}, data) as nr:
         report = form().run(nr)
-        assert report.ok, report.to_json() + "".join(
-            lab.enter(name, "journalctl", "--no-pager").stdout for name in NAMES
-        )
+        assert report.ok, report.to_json() + "".join(lab.enter(name, "journalctl", "--no-pager").stdout for name in NAMES)
         assert not_complete(survey(nr, observe_member, DB)) == []
         log = lab.enter("tls2", "journalctl", "-u", "mariadb", "--no-pager").stdout
         assert "listening at ssl://" in log
