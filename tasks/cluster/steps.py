@@ -26,6 +26,7 @@ from nornir_stack.tasks.cluster.member import NOWHERE
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.save import save_state
+from nornir_stack.tasks.cluster.views import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,22 +110,33 @@ def planned(seen: Seen[Member], *, course: Course) -> Chain:
         raise Refused("what was done just now would be done again: it changed nothing that decides")
     if isinstance(decision, Form):
         return _form(decision, seen, course)
-    return Chain(*_preliminary(decision, seen, course), reasons=_said(decision))
+    return Chain(*_preliminary(decision, course), reasons=_said(decision))
 
 
 def _said(decision: RecoverPositions | Stop | Promote) -> tuple[str, ...]:
     return (*decision.reasons, *getattr(decision, "branches", ()), *getattr(decision, "losses", ()))
 
 
-def _preliminary(decision: RecoverPositions | Stop | Promote, seen: Seen[Member], course: Course) -> tuple[Any, ...]:
+def _preliminary(decision: RecoverPositions | Stop | Promote, course: Course) -> tuple[Any, ...]:
     """Name and parts of a chain after which more is known."""
+    name: str
+    part: Stage | Plan[Member]
     if isinstance(decision, RecoverPositions):
-        name, stage = "positions", Stage("recover positions", [acts.recover_position], hosts(*decision.members))
+        name, part = "positions", Stage("recover positions", [acts.recover_position], hosts(*decision.members))
     elif isinstance(decision, Stop):
-        name, stage = "stop", Stage("stop", [acts.stop], hosts(*decision.members))
+        name, part = "stop", Stage("stop", [acts.stop], hosts(*decision.members))
     else:
-        name, stage = "promote", _promotion(decision, seen, course.lost)
-    return name, *course.saves(), stage, course.after(decision)
+        still = partial(_still_without, decision=decision, lost=course.lost)
+        name, part = "promote", Plan(f"promote {decision.mandate.host}", observe_member, still, DB)
+    return name, *course.saves(), part, course.after(decision)
+
+
+def _still_without(seen: Seen[Member], *, decision: Promote, lost: tuple[str, ...]) -> Chain:
+    """The promotion, unless the members have found each other meanwhile: after a partition they do so within seconds."""
+    primary = [name for name, member in seen.items() if member.primary]
+    if primary:
+        return Chain("found each other", reasons=[f"{words(primary)} became Primary by themselves: nobody is made so."])
+    return Chain("promote", _promotion(decision, seen, lost))
 
 
 def _promotion(decision: Promote, seen: Seen[Member], lost: tuple[str, ...]) -> Stage:
@@ -132,7 +144,7 @@ def _promotion(decision: Promote, seen: Seen[Member], lost: tuple[str, ...]) -> 
     wsrep = seen[leader].wsrep
     up = partial(not_promoted, name=leader, size=wsrep.size if wsrep else 1)
     return Stage(
-        f"promote {leader}",
+        "make Primary",
         [do(acts.promote, mandate=decision.mandate)],
         hosts(leader),
         before=Check(observe_member, partial(somebody_primary, missing_ok=lost), DB),

@@ -52,7 +52,7 @@ def parts(chain: Chain) -> list[str]:
         (
             {"db1": "outside A 9", "db2": "outside A 10", "db3": "down A 8"},
             {},
-            ["save states @ db", "promote db2 @ db2", "look again @ db"],
+            ["save states @ db", "promote db2 @ db", "look again @ db"],
         ),
         (
             {"db1": "outside A 9 v=11.4.2", "db2": "outside A 10 v=11.4.2", "db3": "down A 8"},
@@ -149,3 +149,14 @@ def test_the_lost_are_left_alone() -> None:
     chain = planned(cluster(rows), course=course(lost=["db3"]))
     assert not any("db3 @" in name for name in parts(chain))
     assert recover(missing=["db3"]).name == "galera.recover"
+
+
+def test_members_that_found_each_other_are_not_promoted() -> None:
+    """Between the decision and its turn a healed partition may have become one: then nobody is made Primary, and it goes on."""
+    chain = planned(cluster({"db1": "outside A 9", "db2": "outside A 9"}), course=course())
+    promotion = next(part for part in chain.parts if isinstance(part, Plan) and part.name.startswith("promote"))
+    healed = promotion.decide(cluster({"db1": "synced A 9", "db2": "synced A 9"}))
+    assert healed.parts == ()
+    assert "by themselves" in healed.reasons[0]
+    still = promotion.decide(cluster({"db1": "outside A 9", "db2": "outside A 9"}))
+    assert [part.name for part in still.parts] == ["make Primary"]
