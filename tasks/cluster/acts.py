@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import command, sh
-from nornir_stack.errors import Refused
+from nornir_stack.errors import DatabaseFailed, Refused
 from nornir_stack.node import CHANGE_SECONDS, Node
 from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.judge import state_of
@@ -44,6 +44,7 @@ file=$1; shift
 systemctl stop "$@" || exit
 if [ -e "$file" ]; then mv -f -- "$file" "$file.given-up"; fi
 """
+_WRONG_ARGUMENTS = 1210  # ER_WRONG_ARGUMENTS
 
 
 def bootstrap(task: Task, *, mandate: Mandate) -> Result[Member]:
@@ -141,7 +142,12 @@ def promote(task: Task, *, mandate: Mandate) -> Result[Member]:
     if not now.outside:
         raise Refused(f"{state_of(node.name, now)}: only a member that runs outside of a Primary component is made Primary.")
     _unmoved(node, now, mandate.position)
-    Sql(node).change("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'", what=f"make {node.name}'s component Primary")
+    try:
+        Sql(node).change("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'", what=f"make {node.name}'s component Primary")
+    except DatabaseFailed as error:
+        # The provider refuses it while the members are finding each other again: the stage's barrier sees what comes of that.
+        if error.code != _WRONG_ARGUMENTS:
+            raise
     return node.done(lambda: look(node))
 
 
