@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COMMAND = "id -u"
+SSHD = "/usr/sbin/sshd"
 TARGET = 25.0
 
 
@@ -50,8 +51,10 @@ def sshd(folder: Path) -> Iterator[int]:
     Path("/run/sshd").mkdir(exist_ok=True)
     public = " ".join((folder / "host.pub").read_text("utf-8").split()[:2])
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}\n", "utf-8")
+    if not Path(SSHD).exists():
+        sys.exit(f"{SSHD} is not there: apt-get install openssh-server")
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+        process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
     try:
         while b"listening" not in (folder / "log").read_bytes():
             if process.poll() is not None:

@@ -108,17 +108,25 @@ class Plan(Generic[T]):
 class Chain:
     """Named parts in order: stages, plans and chains. A `unit` is not cut in the middle by the first interruption.
 
-    `reasons` are sentences for people: why these parts, as a plan decided; `left` says what an interrupted unit leaves undone.
+    `reasons` are sentences for people: why these parts, as a plan decided; `left` says what an interrupted unit leaves undone;
+    `due` is what a plan found that somebody should see to (the run has exit code 3 then, if all else is well).
     """
 
     def __init__(
-        self, name: str, *parts: Stage | Plan[Any] | Chain, unit: bool = False, reasons: Sequence[str] = (), left: str = ""
+        self,
+        name: str,
+        *parts: Stage | Plan[Any] | Chain,
+        unit: bool = False,
+        reasons: Sequence[str] = (),
+        left: str = "",
+        due: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.parts = parts
         self.unit = unit
         self.reasons = tuple(reasons)
         self.left = left
+        self.due = tuple(due)
         names = [part.name for part in parts]
         for name_ in names:
             if names.count(name_) > 1:

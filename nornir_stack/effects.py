@@ -176,9 +176,7 @@ class Gate:
             raise Undecidable(mask(what), self.pending.what)
         return do()
 
-    def effect(
-        self, what: str, do: Callable[[], R], *, diff: str = "", repeatable: bool = False, path: str = ""
-    ) -> R | None:
+    def effect(self, what: str, do: Callable[[], R], *, diff: str = "", repeatable: bool = False, path: str = "") -> R | None:
         """Change something, once: in a dry run it is only written down, and None comes back.
 
         The entry stands in the ledger before `do` is called: a change that failed half way has happened.

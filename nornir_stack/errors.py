@@ -87,6 +87,15 @@ class ApiFailed(StackError):  # noqa: N818
         self.message = message
 
 
+class LibvirtFailed(StackError):  # noqa: N818
+    """libvirt answered with an error. `code` is its number (VIR_ERR_*)."""
+
+    def __init__(self, where: str, code: int, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.code = code
+        self.message = message
+
+
 class TimedOut(StackError):  # noqa: N818
     """A deadline passed. What ran on the node was ended, or may still run: look again before judging."""
 

@@ -108,9 +108,7 @@ def make_folder(path: str, *, mode: str, owner: str) -> Command:
 def attributes_differ(now: FileState, *, mode: str, owner: str) -> bool:
     """Whether mode (octal text) or owner (`user` or `user:group`) are not as wanted; empty means: as it is."""
     user, _, group = owner.partition(":")
-    return bool(
-        (mode and int(mode, 8) != int(now.mode, 8)) or (user and user != now.owner) or (group and group != now.group)
-    )
+    return bool((mode and int(mode, 8) != int(now.mode, 8)) or (user and user != now.owner) or (group and group != now.group))
 
 
 def unified_diff(path: str, old: bytes | None, new: bytes | None) -> str:

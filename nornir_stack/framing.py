@@ -1,8 +1,9 @@
 """How commands are put into one persistent POSIX shell, and how their output is found in its two streams. Pure.
 
 The shell reads scripts from its stdin. Each command runs in a session of its own (setsid), so that it can be ended with
-all that it started, and between two marks that hold a nonce which the command cannot know. No mark needs a line's end
-before it, so output is binary-safe.
+all that it started, and its output ends with a mark that holds a nonce which the command cannot know. The mark needs no
+line's end before it, so output is binary-safe. Output begins where the last one ended: a shell into whose streams something
+may still write is left.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 # a script in memory. Below it, one write does. Smaller than a pipe holds: nothing can block on a command that reads none.
 INLINE_STDIN = 16 * 1024
 
-# `_b` and `_e` print the marks. A command may have made the pipe non-blocking, hence the loops.
-# `_r NONCE WORD...` runs a command with fd 3 as its stdin. `read` learns the pid of the subshell, which setsid keeps.
+# `_e` prints the marks at the end. A command may have made the pipe non-blocking, hence the loops.
+# `_r NONCE WORD...` runs a command with fd 3 as its stdin.
 # `_l` asks who could still write into the pipes: a process younger than the command that holds one of them. A daemon that
 # let go of them does no harm. Younger are the pids from the command's to the kernel's last one: mostly none, or few.
 PRELUDE = r"""
@@ -30,7 +31,6 @@ case $(locale -a 2>/dev/null) in *C.utf8* | *C.UTF-8*) LC_ALL=C.UTF-8 ;; *) LC_A
 export PATH LC_ALL
 umask 022
 cd /
-_b() { printf '%sb%s\n' "$1" "$2"; }
 _e() {
     until printf '%se%s %s\n' "$1" "$2" "$3" 2>/dev/null; do sleep 0.02; done
     until printf '%se\n' "$1" >&2; do sleep 0.02; done
@@ -63,7 +63,7 @@ _l() {
 _r() {
     _n=$1
     shift
-    ( read -r _p _ </proc/self/stat; _b "$_n" "$_p"; exec setsid -- "$@" ) <&3 3<&- &
+    ( exec setsid -- "$@" ) <&3 3<&- &
     _p=$!
     wait "$_p" 2>/dev/null
     _s=$?
@@ -71,29 +71,55 @@ _r() {
 }
 """
 
-# Ends a command: its session, politely, and after two seconds by force. Zombies have ended: not every PID 1 reaps at once.
+# Ends the command of the shell `shell`: its session, politely, and after two seconds by force. Zombies have ended: not
+# every PID 1 reaps at once. The command is found as the child in a session of its own, of the shell or of its subshell
+# (two rounds: a child may stand before its parent). A process in the background measures the time: on a busy machine one
+# look at all processes may take half a second, and counted looks would not end before this shell is given up.
 END_COMMAND = r"""
+find() {{
+    read -r line </proc/{shell}/stat || return
+    set -- ${{line##*) }}
+    own=$4
+    family=" {shell} "
+    leaders=
+    for round in 1 2; do
+        for s in /proc/[0-9]*/stat; do
+            read -r line <$s || continue
+            set -- "${{line%% *}}" ${{line##*) }}
+            case $family in *" $3 "*) ;; *) continue ;; esac
+            if [ "$5" = "$own" ]; then family="$family$1 "; else leaders="$leaders $5 "; fi
+        done
+    done
+}}
 each() {{
     signal=$1
     found=
     for s in /proc/[0-9]*/stat; do
         read -r line <$s || continue
         set -- ${{line##*) }}
-        [ "$4" = {pid} ] && [ "$1" != Z ] || continue
+        [ "$1" != Z ] || continue
+        case $leaders in *" $4 "*) ;; *) continue ;; esac
         s=${{s#/proc/}}
         kill "-$signal" "${{s%/stat}}" && found=1
     done
 }}
-kill -TERM {pid}
+timer=
+timed() {{
+    [ ! "$timer" ] || kill "$timer"
+    sleep "$1" >/dev/null &
+    timer=$!
+}}
+timed 3
+while find; [ ! "$leaders" ] && kill -0 "$timer"; do sleep 0.1; done
 each TERM
 each CONT
-i=0
-while each 0; [ "$found" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done
+timed 2
+while each 0; [ "$found" ] && kill -0 "$timer"; do sleep 0.1; done
+kill "$timer"
 each KILL
 """
 
 _PLAIN = re.compile(rb"[^ -~\n]|\\")
-_BEGIN = re.compile(rb"(\d+)\n")
 _END = re.compile(rb"(\d+) ([01])\n")
 
 
@@ -103,7 +129,7 @@ def nonce() -> str:
 
 
 def command_script(argv: Sequence[str], stdin: bytes, mark: str) -> bytes:
-    """What runs `argv` once. Where `stdin` is longer than INLINE_STDIN, it is to be written after the first mark came."""
+    """What runs `argv` once. Where `stdin` is longer than INLINE_STDIN, it is to be written once `Reply.began`."""
     words = " ".join(map(shlex.quote, argv)).encode("utf-8", "surrogateescape")
     call = b"_r %s %s" % (mark.encode(), words)
     if not stdin:
@@ -111,13 +137,13 @@ def command_script(argv: Sequence[str], stdin: bytes, mark: str) -> bytes:
     if len(stdin) <= INLINE_STDIN:
         return b"printf %%b '%s' | %s 3<&0\n" % (_escaped(stdin), call)
     # the rest of what the command did not read is drained: nothing of it may reach the shell as a script
-    return b"head -c %d | { %s 3<&0; cat >/dev/null; }\n" % (len(stdin), call)
+    return b"echo %sb; head -c %d | { %s 3<&0; cat >/dev/null; }\n" % (mark.encode(), len(stdin), call)
 
 
 def shell_script(script: str, mark: str) -> bytes:
     """What runs a script of our own in the persistent shell itself: for locks, which are its file descriptors."""
     body = script.encode("utf-8", "surrogateescape")
-    return b"_b %s 0\n{ %s\n} </dev/null\n_e %s $? 0\n" % (mark.encode(), body, mark.encode())
+    return b"{ %s\n} </dev/null\n_e %s $? 0\n" % (body, mark.encode())
 
 
 def _escaped(data: bytes) -> bytes:
@@ -128,15 +154,15 @@ def _escaped(data: bytes) -> bytes:
 class Reply:
     """Finds one command's output in the two streams, whatever pieces they come in.
 
-    `pid` is None until the command began (0 for a script of our own). `left`: something that it started may still write.
+    `streamed`: it is to be told when to write its stdin; `began` then. `left`: something that it started may still write.
     """
 
-    def __init__(self, mark: str) -> None:
-        self._begin, self._end = f"{mark}b".encode(), f"{mark}e".encode()
+    def __init__(self, mark: str, *, streamed: bool = False) -> None:
+        self._begin, self._end = f"{mark}b\n".encode(), f"{mark}e".encode()
         self._buffers = (bytearray(), bytearray())
         self._searched = [0, 0]
         self._ended = [False, False]
-        self.pid: int | None = None
+        self.began = not streamed
         self.status = 0
         self.left = False
 
@@ -146,7 +172,7 @@ class Reply:
             self._buffers[stderr].extend(data)
             if stderr:
                 self._seek_end_of_stderr()
-            elif self.pid is not None or self._seek_begin():
+            elif self.began or self._seek_begin():
                 self._seek_end_of_stdout()
         return all(self._ended)
 
@@ -159,19 +185,23 @@ class Reply:
         return bytes(self._buffers[1])
 
     def _seek_begin(self) -> bool:
-        """Find the first mark; what stands before it is late output of something earlier, and goes."""
-        found = self._find(0, self._begin, _BEGIN)
-        if found:
-            self.pid = int(found[1])
-            del self._buffers[0][: found.end()]
-            self._searched[0] = 0
-        return found is not None
+        at = self._buffers[0].find(self._begin)
+        if at >= 0:
+            self.began = True
+            del self._buffers[0][: at + len(self._begin)]
+        return self.began
 
     def _seek_end_of_stdout(self) -> None:
-        found = self._find(0, self._end, _END)
-        if found:
+        """Only what was not searched yet is searched: long output costs no more than once."""
+        buffer = self._buffers[0]
+        at = buffer.find(self._end, self._searched[0])
+        if at < 0:
+            self._searched[0] = max(0, len(buffer) - len(self._end))
+        elif found := _END.match(buffer, at + len(self._end)):
             self.status, self.left = int(found[1]), found[2] == b"1"
-            self._cut(0, found.start() - len(self._end))
+            self._cut(0, at)
+        else:
+            self._searched[0] = at
 
     def _seek_end_of_stderr(self) -> None:
         at = self._buffers[1].find(self._end, self._searched[1])
@@ -179,16 +209,6 @@ class Reply:
             self._cut(1, at)
         else:
             self._searched[1] = max(0, len(self._buffers[1]) - len(self._end))
-
-    def _find(self, stream: int, mark: bytes, rest: re.Pattern[bytes]) -> re.Match[bytes] | None:
-        """The mark with its numbers. Only what was not searched yet is searched: long output costs no more than once."""
-        buffer = self._buffers[stream]
-        at = buffer.find(mark, self._searched[stream])
-        if at < 0:
-            self._searched[stream] = max(0, len(buffer) - len(mark))
-            return None
-        self._searched[stream] = at
-        return rest.match(buffer, at + len(mark))
 
     def _cut(self, stream: int, at: int) -> None:
         del self._buffers[stream][at:]

@@ -105,9 +105,7 @@ class Node:
                 f"`{mask(words)}` can cut the way to {self.name}: do it by nornir_stack.confirmed, which undoes itself;"
                 " where it cannot cut, say so by change(..., cannot_cut=True)"
             )
-        output = self.gate.effect(
-            what or wanted.line, lambda: self._run(wanted, timeout), diff=diff, repeatable=repeatable
-        )
+        output = self.gate.effect(what or wanted.line, lambda: self._run(wanted, timeout), diff=diff, repeatable=repeatable)
         return PendingOutput(wanted, 0, b"", b"", 0.0) if output is None else _judged(output, ok)
 
     def _run(self, wanted: Command, timeout: float) -> Output:
@@ -147,12 +145,13 @@ class Node:
         owner: str = "",
         backup: bool = False,
         independent: bool = False,
+        diff: str = "",
     ) -> bool:
         """Make `path` hold exactly `content`; True if that changed anything.
 
         `mode` is octal text, `owner` is `user` or `user:group`; left out, they are kept, and a new file gets 0644 and root.
         The file is replaced whole and atomically; a link stays a link; on a full disk the old file survives.
-        `independent`: as for `stat`.
+        `independent`: as for `stat`. `diff` is shown instead of the file's own (where that would show what nobody may read).
         """
         wanted = reveal(content)
         now = self.stat(path, independent=independent)
@@ -160,7 +159,7 @@ class Node:
             raise UsageError(f"{self.name}: {path} is no regular file but a {now.kind}")
         if now is not None and now.content == wanted:
             return self._set_attributes(now, path, mode, owner)
-        diff = files.unified_diff(path, None if now is None else now.content, wanted)
+        diff = diff or files.unified_diff(path, None if now is None else now.content, wanted)
         wanted_command = files.write(path, wanted, mode=mode, owner=owner, backup=backup)
         output = self.gate.effect(
             f"write {path}", lambda: self._run(wanted_command, CHANGE_SECONDS), diff=diff, repeatable=True, path=path

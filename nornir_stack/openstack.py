@@ -35,8 +35,10 @@ class Cloud:
         """What `look` finds by openstacksdk; its session sends nothing but GET."""
         return self._node.gate.look(what, lambda: self._api.look(look), independent=independent)
 
-    def change(
-        self, what: str, do: Callable[[Connection], T], *, diff: str = "", repeatable: bool = False
-    ) -> T | None:
+    def renew(self) -> None:
+        """Forget the catalogue that came with the login: for after endpoints were changed. Nobody else sees it."""
+        self._api.renew()
+
+    def change(self, what: str, do: Callable[[Connection], T], *, diff: str = "", repeatable: bool = False) -> T | None:
         """Have `do` change something; in a dry run it is only written down, and None comes back."""
         return self._node.gate.effect(what, lambda: self._api.act(do), diff=diff or f"+{what}\n", repeatable=repeatable)

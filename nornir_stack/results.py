@@ -140,7 +140,7 @@ class StageReport:
     """One stage or plan: every host that it selected, always. `name` is its path in the chain, `elect/join db2`.
 
     `problems` is what a barrier or a decision found wrong; `assumed` is what a dry run could only assume;
-    `decided` is what a plan made of what it saw.
+    `decided` is what a plan made of what it saw, `due` what it found that somebody should see to.
     """
 
     name: str
@@ -152,6 +152,7 @@ class StageReport:
     decided: tuple[str, ...] = ()
     started: float = 0.0
     duration: float = 0.0
+    due: tuple[str, ...] = ()
 
     def host(self, name: str) -> HostReport:
         for report in self.hosts:
@@ -226,12 +227,13 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 as wanted, 1 something failed, 3 changes pending (dry run), 130 interrupted."""
+        """0 as wanted, 1 something failed, 3 changes pending (dry run) or something to be seen to, 130 interrupted."""
         if self.interrupted:
             return 130
         if not self.ok:
             return 1
-        return 3 if self.dry_run and (self.changed or any(s.status is Status.UNKNOWN for s in self.stages)) else 0
+        pending = self.dry_run and (self.changed or any(s.status is Status.UNKNOWN for s in self.stages))
+        return 3 if pending or any(stage.due for stage in self.stages) else 0
 
     def _repr_html_(self) -> str:
         """What a notebook shows. The page's maker reads reports, so it is imported late."""
@@ -274,7 +276,7 @@ def _tuples(data: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _stage(data: dict[str, Any]) -> StageReport:
-    more = _tuples(data, "problems", "assumed", "decided")
+    more = {**_tuples(data, "problems", "assumed", "decided"), "due": tuple(data.get("due", ()))}
     return StageReport(**{**data, **more, "status": Status(data["status"]), "hosts": tuple(map(_host, data["hosts"]))})
 
 

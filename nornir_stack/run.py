@@ -221,6 +221,7 @@ class _Run:
             tuple(map(mask, chain.reasons)),
             started,
             time.monotonic() - clock,
+            tuple(map(mask, chain.due)),
         )
         return self._ended(report) and self.chain(chain, path)
 
@@ -328,5 +329,3 @@ class _Run:
             return tuple(mask(problem) for problem in check.judge(seen))
         except Exception as error:  # noqa: BLE001  a fault in a judgement is a barrier that is not met
             return (explain(error),)
-
-

@@ -53,9 +53,7 @@ class StackRunner:
 
 
 class _Dispatch:
-    def __init__(
-        self, workers: int, door: Callable[[], Door], cut: threading.Event, task: Task, hosts: list[Host]
-    ) -> None:
+    def __init__(self, workers: int, door: Callable[[], Door], cut: threading.Event, task: Task, hosts: list[Host]) -> None:
         self._door, self._cut, self._task, self._hosts = door, cut, task, hosts
         self._todo: queue.SimpleQueue[Host] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Host, MultiResult]] = queue.SimpleQueue()

@@ -70,12 +70,12 @@ class Session:
             self._await(self._call, sudo)
             if not self._hello.ready:
                 self._answer(sudo)
-            ready, reply = self.exchange(PRELUDE.encode() + shell_script("id -u", mark := nonce()), mark)
+            ready, reply = self.exchange(PRELUDE.encode() + shell_script('echo "$$ $(id -u)"', mark := nonce()), mark)
             self._await(ready, None)
         except BaseException:
             self.close()
             raise
-        self.uid = int(reply.out)
+        self.pid, self.uid = map(int, reply.out.split())
 
     def _await(self, call: Call, sudo: Sudo | None) -> None:
         if not call.woken.wait(OPEN_SECONDS) or not call.done:
@@ -91,7 +91,7 @@ class Session:
 
     def exchange(self, script: bytes, mark: str, stdin: bytes = b"") -> tuple[Call, Reply]:
         """Send a script; its reply is complete once the call is woken and done."""
-        reply = Reply(mark)
+        reply = Reply(mark, streamed=bool(stdin))
         call = Call(lambda data, stderr: self._feed(reply, data, stderr=stderr), stdin)
         self._call = call
         self._pipe.write(script)
@@ -101,7 +101,7 @@ class Session:
 
     def _feed(self, reply: Reply, data: bytes, *, stderr: bool) -> bool:
         done = reply.feed(data, stderr=stderr)
-        if reply.pid is not None and self._call.stdin:
+        if reply.began and self._call.stdin:
             stdin, self._call.stdin = self._call.stdin, b""
             for at in range(0, len(stdin), _PIECE):
                 self._pipe.write(stdin[at : at + _PIECE])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from nornir_stack.session import Call, Sudo, Way
 
-_END_SECONDS = 10.0  # for the second shell that ends a command: it takes two seconds by design
-_FRAME_SECONDS = 2.0  # for the frame of a command that was just ended
+_END_SECONDS = 20.0  # for the second shell that ends a command: up to three to find it, and two by design until it kills
+_FRAME_SECONDS = 5.0  # for the frame of a command that was just ended
 
 
 class ShellConnection:
@@ -209,10 +209,10 @@ class ShellConnection:
 
     def _end(self, session: Session, call: Call, reply: Reply) -> None:
         """End the command on the node through a second shell; where the first does not recover, replace it."""
-        if reply.pid and self.alive:
+        if self.alive and not session.ended:
             with suppress(ConnectionFailed):
                 aside = Session(self._way, self._sudo)
-                script = "{ " + END_COMMAND.format(pid=reply.pid) + " } 2>/dev/null"
+                script = "{ " + END_COMMAND.format(shell=session.pid) + " } 2>/dev/null"
                 ending, _ = aside.exchange(shell_script(script, mark := nonce()), mark)
                 ending.woken.wait(_END_SECONDS)
                 aside.close()

@@ -48,7 +48,7 @@ def rendered(report: Report, encoding: str = "utf-8", *, diffs: bool = False) ->
     blocks: list[RenderableType] = []
     if report.stages:
         blocks.append(_stages(report, encoding))
-    before, after = sections(report)[:3], sections(report)[3:]
+    before, after = sections(report)[:4], sections(report)[4:]
     for title, lines in before:
         blocks += _section(title, lines)
     blocks += _effects(report, diffs=diffs or report.dry_run)
@@ -63,6 +63,7 @@ def sections(report: Report) -> list[tuple[str, list[Text]]]:
     return [
         ("Decided", _decided(report)),
         ("Not as wanted", _troubles(report)),
+        ("To be seen to", [Text(line, style="yellow") for stage in report.stages for line in stage.due]),
         ("Left out", _left_out(report)),
         ("Assumed, for want of the changes before it", [Text(line) for line in _assumed(report)]),
         ("Left undone", [Text(line, style="bold red") for line in report.left]),

@@ -109,7 +109,7 @@ restore_routes() {
     for again in 1 2; do  # a gateway is reached by a route that may stand after its own
         routes "$3" >"$2/routes$3"
         without "$1/routes$3" "$2/routes$3" | while read -r line; do
-            ip "$3" route replace $line 2>&1 || [ $again = 1 ]
+            ip "$3" route append $line 2>&1 || [ $again = 1 ]  # two may differ in their source only
         done >"$2/said"
     done
     cat "$2/said"

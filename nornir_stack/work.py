@@ -165,9 +165,7 @@ def task_report(name: str, result: NornirResult | None, error: BaseException | N
         status = status_of(error, effects)
         text = explain(error)
         known = isinstance(error, Undecidable)
-        return TaskReport(
-            name, status, changed, diff, error="" if known else text, reason=text if known else "", effects=whats
-        )
+        return TaskReport(name, status, changed, diff, error="" if known else text, reason=text if known else "", effects=whats)
     skipped, unknown = getattr(result, "skipped", ""), getattr(result, "unknown", "")
     status = Status.CHANGED if changed else Status.SKIPPED if skipped else Status.UNKNOWN if unknown else Status.OK
     if result is not None and result.failed:

@@ -47,6 +47,8 @@ def main() -> int:
         with wanted.booted() as running:
             tell(f"up in {time.monotonic() - began:.0f} s: {running.read(_NORMAL).strip()}")
             problem = prove(running)
+            if problem:
+                tell(f"the end of its console:\n{running.console.read_text(errors='replace')[-2000:]}")
             running.power_off()
     tell(problem or "the demo ran twice; the second run changed nothing, and nothing was left after it was taken down")
     return 1 if problem else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 
+import hypothesis
 import pytest
 
 _SEED = pytest.StashKey[int]()
@@ -15,6 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.register_profile("untimed", deadline=None)  # how long a case takes is the machine's business
+    hypothesis.settings.load_profile("untimed")
     config.stash[_SEED] = int(os.environ.get("NORNIR_STACK_SEED") or random.SystemRandom().randrange(10**6))
 
 

@@ -6,19 +6,24 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nornir_stack.cli.network import as_text
+from nornir_stack import catalogue
+from nornir_stack.cli.fleet import opened
+from nornir_stack.cli.network import as_observed, as_text
 from nornir_stack.cli.output import complain, say
 from nornir_stack.errors import UsageError
 from nornir_stack.inventory import fleet_show, load
 from nornir_stack.inventory.addressing import plan
-from nornir_stack.inventory.picture import hosts_of, svg
+from nornir_stack.inventory.observed import differences
+from nornir_stack.inventory.picture import hosts_of, marked, svg
 from nornir_stack.inventory.show import holders
-from nornir_stack.select import nearest
+from nornir_stack.select import Selector, nearest
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from nornir_stack.inventory import Fleet, HostRow
+    from nornir_stack.inventory.addressing import Holder, NetworkPlan
+    from nornir_stack.inventory.observed import Difference
 
 
 def command(args: Namespace) -> int:
@@ -29,8 +34,8 @@ def command(args: Namespace) -> int:
     rows = fleet_show(fleet)
     if args.verb == "check":
         say(_all_well(fleet, rows))
-    elif args.network or args.svg:
-        _networks(fleet, rows, args.svg)
+    elif args.network or args.svg or args.observe:
+        _networks(fleet, rows, args)
     elif args.host:
         say(_one(args.host, rows).rstrip())
     else:
@@ -38,17 +43,32 @@ def command(args: Namespace) -> int:
     return 0
 
 
-def _networks(fleet: Fleet, rows: list[HostRow], file: str | None) -> None:
+def _networks(fleet: Fleet, rows: list[HostRow], args: Namespace) -> None:
     known = holders(fleet)
     plans = plan(fleet.networks, known)
-    if file is None:
-        say(as_text(plans))
+    found, missing = _observed(args.inventory, plans, known) if args.observe else ([], {})
+    notes = [*(one.text for one in found), *(f"{host} was not looked at: {why}" for host, why in missing.items())]
+    if args.svg is None:
+        say(as_text(plans) + (f"\n\n{as_observed(notes)}" if args.observe else ""))
         return
     drawn = hosts_of(plans, known, {row.host: ", ".join(row.roles) for row in rows})
     try:
-        Path(file).write_text(svg(plans, drawn), encoding="utf-8")
+        Path(args.svg).write_text(svg(plans, marked(drawn, found, missing), notes), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"the picture cannot be written: {error}") from None
+
+
+def _observed(folder: str, plans: list[NetworkPlan], known: list[Holder]) -> tuple[list[Difference], dict[str, str]]:
+    """Where the nodes differ from the plan; and the hosts that could not be looked at, with why."""
+    from nornir_stack.dispatch import survey  # noqa: PLC0415  slow
+
+    nodes = Selector("nodes", lambda host: host.get("connection") not in {"netmiko", "openstack", "libvirt"})
+    with opened(folder) as nr:
+        seen = survey(nr, catalogue.find("network.observe").load(), nodes)
+    held = {
+        host: {name: (*link.addresses, *link.dynamic) for name, link in network.links.items()} for host, network in seen.items()
+    }
+    return differences(plans, known, held), dict(seen.missing)
 
 
 def _all_well(fleet: Fleet, rows: list[HostRow]) -> str:

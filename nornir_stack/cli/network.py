@@ -19,6 +19,13 @@ def as_text(plans: Sequence[NetworkPlan]) -> str:
     return "\n\n".join("\n".join(_network(plan)) for plan in plans)
 
 
+def as_observed(notes: Sequence[str]) -> str:
+    """What differs between plan and nodes."""
+    if not notes:
+        return "the nodes are as planned"
+    return "\n".join(["the nodes differ from the plan:", *(f"  {note}" for note in notes)])
+
+
 def _network(plan: NetworkPlan) -> Iterator[str]:
     network = plan.network
     over = f", bridge {network.bridge}" if network.bridge else ""

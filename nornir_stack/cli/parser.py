@@ -155,6 +155,7 @@ def _inventory(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     show.add_argument("host", nargs="?", metavar="HOST")
     show.add_argument("--network", action="store_true", help="who has which address, and which public ones are lost")
     show.add_argument("--svg", metavar="FILE", help="write the networks as a picture instead")
+    show.add_argument("--observe", action="store_true", help="look at the nodes too, and mark what differs from the plan")
     for one in (check, show):
         _add_inventory(one)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from nornir.core.exceptions import PluginNotRegistered
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from nornir.core.inventory import Host
 
 _ANSWER_SECONDS = 60.0
+_QUIET_SECONDS = 0.5
+_SETTLED: WeakSet[Any] = WeakSet()
 
 
 class Device:
@@ -32,9 +35,13 @@ class Device:
         return str(self._told(command, lambda: self._link.send_command(command, read_timeout=_ANSWER_SECONDS)))
 
     def configure(self, lines: Sequence[str]) -> str:
-        """Enter configuration mode, send the lines, leave it; what was printed meanwhile. Nothing is saved to disk."""
+        """Enter configuration mode, send the lines, leave it; what was printed meanwhile. Nothing is saved: see `save`."""
         what = f"configure: {lines[0] if lines else 'nothing'}..."
         return str(self._told(what, lambda: self._link.send_config_set(list(lines), read_timeout=_ANSWER_SECONDS)))
+
+    def save(self, command: str) -> str:
+        """Have it keep its configuration over a restart, by its own command (`write memory`)."""
+        return str(self._told(command, lambda: self._link.save_config(cmd=command)))
 
     def _told(self, what: str, do: Any) -> Any:
         from netmiko.exceptions import NetmikoBaseException, ReadTimeout  # noqa: PLC0415  an extra
@@ -61,7 +68,7 @@ def device(host: Host, config: Config) -> Device:
     except ImportError:
         raise UsageError("network devices need the extra: pip install 'nornir-stack[netmiko]'") from None
     try:
-        return Device(host.name, connection(host, "netmiko", config, **_strict(host)))
+        return Device(host.name, _settled(connection(host, "netmiko", config, **_strict(host))))
     except PluginNotRegistered:
         raise UsageError("network devices need the extra: pip install 'nornir-stack[netmiko]'") from None
     except NetmikoAuthenticationException as error:
@@ -70,6 +77,18 @@ def device(host: Host, config: Config) -> Device:
         if isinstance(error, BadHostKeyException) or "known_hosts" in str(error):
             raise HostKeyRefused(f"{host.name}: the host key is not trusted: {_first_line(error)}") from None
         raise ConnectionFailed(f"{host.name}: {_first_line(error)}") from None
+
+
+def _settled(link: Any) -> Any:
+    """A new session when it has come to rest.
+
+    netmiko types ahead while a shell such as vtysh still starts, and an echo that comes late would be taken for an answer.
+    """
+    if link not in _SETTLED:
+        link.write_channel(link.RETURN)
+        link.read_channel_timing(last_read=_QUIET_SECONDS)
+        _SETTLED.add(link)
+    return link
 
 
 def _strict(host: Host) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -67,11 +67,20 @@ class Api:
     def __init__(self, cloud: str = "openstack", clouds_file: str = "", password: str | Secret | None = None) -> None:
         self.name = cloud
         self._open = threading.local()
-        self._link = _connect(cloud, clouds_file, password, self._allow)
+        self._made_of = (cloud, clouds_file, password)
+        self._link = _connect(*self._made_of, self._allow)
 
     def look(self, do: Callable[[Connection], T]) -> T:
-        """What `do` finds; a call in it that would change something raises Refused before it is sent."""
-        return self._told(do)
+        """What `do` finds; a call in it that would change something raises Refused before it is sent.
+
+        A connection that broke is made once more: a service that was just restarted.
+        """
+        try:
+            return self._told(do)
+        except LoginRefused:
+            raise
+        except ConnectionFailed:
+            return self._told(do)
 
     def act(self, do: Callable[[Connection], T]) -> T:
         """Have `do` change something. Raises ApiFailed, LoginRefused; ConnectionLost, where it may have been done."""
@@ -82,6 +91,11 @@ class Api:
                 if isinstance(error, LoginRefused):
                     raise
                 raise ConnectionLost(f"{error}: whether it was done is not known") from None
+
+    def renew(self) -> None:
+        """Log in anew at the next call: a login brings the catalogue of its moment, and openstacksdk goes by that."""
+        self.close()
+        self._link = _connect(*self._made_of, self._allow)
 
     def close(self) -> None:
         with suppress(Exception):
@@ -118,15 +132,31 @@ class Api:
 
 def _connect(cloud: str, clouds_file: str, password: str | Secret | None, allow: Callable[[str, str], None]) -> Connection:
     try:
-        from keystoneauth1.session import Session  # noqa: PLC0415  an extra
+        from keystoneauth1.session import Session, TCPKeepAliveAdapter  # noqa: PLC0415  an extra
         from openstack.config import OpenStackConfig  # noqa: PLC0415  an extra
         from openstack.connection import Connection  # noqa: PLC0415  an extra
         from openstack.exceptions import ConfigException  # noqa: PLC0415  an extra
     except ImportError:
         raise UsageError(_EXTRA) from None
 
+    class Once(TCPKeepAliveAdapter):
+        """A connection of its own for each request.
+
+        uWSGI's http-socket closes one after its answer and does not say so. A pool hands it out again before that is seen,
+        and the next request breaks: nobody knows then whether it was done.
+        """
+
+        def send(self, *args: Any, **kwargs: Any) -> Any:
+            with closing(TCPKeepAliveAdapter()) as adapter:  # what the answer still holds is closed when that is read
+                return adapter.send(*args, **kwargs)
+
     class Guarded(Session):
         """Every call of every service passes here."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            for scheme in ("http://", "https://"):
+                self.session.mount(scheme, Once())
 
         def request(self, url: str, method: str, *args: Any, **kwargs: Any) -> Any:
             allow(method, url)
@@ -140,6 +170,8 @@ def _connect(cloud: str, clouds_file: str, password: str | Secret | None, allow:
         files = [str(Path(clouds_file).expanduser())] if clouds_file else None
         config = OpenStackConfig(config_files=files, session_constructor=Guarded)
         region = config.get_one(cloud=cloud, api_timeout=_ANSWER_SECONDS, **given)
+        # where the login is answered, whatever the catalogue says: else a wrong entry of Keystone itself could not be corrected
+        region.config.setdefault("identity_endpoint_override", region.config["auth"].get("auth_url"))
         return Connection(config=region)
     except ConfigException as error:
         raise UsageError(f"cloud {cloud!r}: {_first_line(error)}") from None

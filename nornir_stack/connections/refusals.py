@@ -48,6 +48,12 @@ def _unreachable(error: Exception, seconds: float) -> str:
 
 
 def _host_key(error: asyncssh.HostKeyNotVerifiable, tried: Attempt) -> str:
+    asked = error.reason.rpartition("for host ")[2]
+    if " " not in asked and asked != tried.host:
+        return (
+            f"the host key of the jump host {asked} is not trusted: add it to the file that ssh_config's "
+            f"UserKnownHostsFile names (~/.ssh/known_hosts) after comparing its fingerprint there"
+        )
     path, host, port = Path(tried.known_hosts or "~/.ssh/known_hosts").expanduser(), tried.host, tried.port
     names = host if port == 22 else f"[{host}]:{port}"  # noqa: PLR2004  the port that known_hosts leaves out
     lines = _lines_for(path, host, port)

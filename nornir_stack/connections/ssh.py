@@ -35,12 +35,12 @@ class SshPlugin:
 
     | name | meaning | default |
     | --- | --- | --- |
-    | `known_hosts` | path of the file with the host keys | the user's, and the system's |
+    | `known_hosts` | path of the file with the node's host key (of a jump host: ssh_config's) | the user's, and the system's |
     | `client_keys` | list of paths of private keys | the user's, and the agent's |
     | `config` | list of paths of ssh_config files | ~/.ssh/config |
     | `sudo` | become root by sudo | yes, unless the login is root |
     | `sudo_password` | str or Secret that sudo wants | none |
-    | `connect_timeout` | seconds until the login must be done | 10 |
+    | `connect_timeout` | seconds until the login must be done, and a further channel opened | 10 |
     """
 
     connection: ShellConnection
@@ -62,7 +62,8 @@ class SshPlugin:
             raise UsageError(f"ssh has no option {unknown[0]!r}; it has: {', '.join(sorted(_EXTRAS))}")
         if not hostname:
             raise UsageError("ssh needs a hostname")
-        way = SshWay(_connected(hostname, username, password, port, extras))
+        seconds = float(extras.get("connect_timeout", CONNECT_SECONDS))
+        way = SshWay(_connected(hostname, username, password, port, extras), seconds)
         sudo = extras.get("sudo")
         become = way.user != "root" if sudo is None else bool(sudo)
         self.connection = ShellConnection(way, Sudo(extras.get("sudo_password")) if become else None)
@@ -77,7 +78,8 @@ def _connected(
     seconds = float(extras.get("connect_timeout", CONNECT_SECONDS))
     try:
         options = _options(hostname, username, password, port, extras)
-        return wait(asyncio.wait_for(asyncssh.connect(hostname, options.port, options=options), seconds))
+        files = extras.get("config", ())  # a jump host is looked up in them too
+        return wait(asyncio.wait_for(asyncssh.connect(hostname, options.port, options=options, config=files), seconds))
     except (OSError, asyncssh.Error, asyncio.TimeoutError, TimeoutError, ValueError) as error:
         raise explained(error, Attempt(hostname, port or 22, username, extras.get("known_hosts"), seconds)) from None
 
@@ -113,8 +115,8 @@ def _options(
 class SshWay:
     """An SSH connection that stands."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: asyncssh.SSHClientConnection, seconds: float = CONNECT_SECONDS) -> None:
+        self._connection, self._seconds = connection, seconds
         self.user = str(connection.get_extra_info("username"))
         self.name = "{}:{}".format(*connection.get_extra_info("peername")[:2])
 
@@ -130,7 +132,7 @@ class SshWay:
             return channel
 
         try:
-            return SshPipe(wait(start(), CONNECT_SECONDS))
+            return SshPipe(wait(start(), self._seconds))
         except (asyncssh.Error, OSError, TimeoutError) as error:
             kind = ConnectionFailed if self.alive else ConnectionLost
             raise kind(f"{self.name}: no further channel could be opened: {str(error) or 'it did not answer'}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nornir_stack.inventory.addressing import Holder, NetworkPlan
+    from nornir_stack.inventory.observed import Difference
 
 _BOX, _GAP, _LEFT, _TOP = 132, 18, 190, 64
 _STEP = 92  # from one network to the next
 _BRIDGE = 96
 _HEIGHT = 46  # of a host's box
+_LINE = 18  # of a note
 _COLOURS = {"public": "#b3541e", "private": "#1e5fb3"}
 
 _STYLE = """
@@ -23,16 +25,22 @@ text { font: 13px sans-serif; fill: #222; paint-order: stroke; stroke: #fff; str
 .small { font-size: 11px; fill: #555 }
 .name { font-weight: bold }
 .address { font: 10.5px monospace; fill: #222 }
+.wrong { fill: #c00000; font-weight: bold }
 """
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A host in the picture: its roles in words, and its address in each network that it stands in."""
+    """A host in the picture: its roles in words, and its address in each network that it stands in.
+
+    `marked` are the networks where it differs from the plan; `lost` says that it could not be looked at.
+    """
 
     name: str
     about: str
     addresses: Mapping[str, str]
+    marked: frozenset[str] = frozenset()
+    lost: bool = False
 
 
 def hosts_of(plans: Sequence[NetworkPlan], holders: Iterable[Holder], about: Mapping[str, str]) -> list[Drawn]:
@@ -47,17 +55,31 @@ def hosts_of(plans: Sequence[NetworkPlan], holders: Iterable[Holder], about: Map
     return [Drawn(name, about[name], addresses) for name, addresses in found.items()]
 
 
-def svg(plans: Sequence[NetworkPlan], hosts: Sequence[Drawn]) -> str:
-    """A self-contained SVG."""
+def marked(hosts: Sequence[Drawn], found: Iterable[Difference], missing: Iterable[str]) -> list[Drawn]:
+    """The hosts with what differs from the plan: an address that is there without being planned is drawn too."""
+    wrong = list(found)
+    lost = set(missing)
+    result = []
+    for host in hosts:
+        mine = [one for one in wrong if one.host == host.name]
+        addresses = {**{one.network: str(one.address) for one in mine}, **host.addresses}
+        names = frozenset(one.network for one in mine)
+        result.append(replace(host, addresses=addresses, marked=names, lost=host.name in lost))
+    return result
+
+
+def svg(plans: Sequence[NetworkPlan], hosts: Sequence[Drawn], notes: Sequence[str] = ()) -> str:
+    """A self-contained SVG; `notes` are sentences below it, in red, for what is marked."""
     width = max(_LEFT + len(hosts) * (_BOX + _GAP) + _BRIDGE + 30, 760)
     lines = {plan.name: _TOP + 60 + number * _STEP for number, plan in enumerate(plans)}
     bottom = _TOP + 60 + len(plans) * _STEP - 20
-    height = bottom + _HEIGHT + 40
+    height = bottom + _HEIGHT + 40 + len(notes) * _LINE
     body = [
         *(part for number, host in enumerate(hosts) for part in _wires(host, number, lines, bottom)),
         *_way_out(plans, lines),
         *(part for plan in plans for part in _network(plan, lines[plan.name], width)),
         *(part for number, host in enumerate(hosts) for part in _host(host, number, lines, bottom)),
+        *(_text(16, bottom + _HEIGHT + 32 + number * _LINE, note, "wrong") for number, note in enumerate(notes)),
     ]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     background = f'<rect width="{width}" height="{height}" fill="#fff"/>'
@@ -106,16 +128,19 @@ def _network(plan: NetworkPlan, y: float, width: float) -> Iterator[str]:
 
 def _wires(host: Drawn, number: int, lines: Mapping[str, float], top: float) -> Iterator[str]:
     for name, x in _places(host, number):
-        yield _line((x, lines[name], x, top), "#999", 1.5)
+        yield _line((x, lines[name], x, top), "#c00000" if name in host.marked else "#999", 1.5)
 
 
 def _host(host: Drawn, number: int, lines: Mapping[str, float], top: float) -> Iterator[str]:
     """Its box below all networks, and its address beside each of its wires."""
     for name, x in _places(host, number):
-        yield f'<circle cx="{x:g}" cy="{lines[name]:g}" r="4.5" fill="#555"/>'
-        yield _text(x + 7, lines[name] + 18, host.addresses[name], "address")
+        wrong = name in host.marked
+        colour = "#c00000" if wrong else "#555"
+        yield f'<circle cx="{x:g}" cy="{lines[name]:g}" r="4.5" fill="{colour}"/>'
+        yield _text(x + 7, lines[name] + 18, host.addresses[name], "address wrong" if wrong else "address")
     left = _LEFT + number * (_BOX + _GAP)
-    yield f'<rect x="{left:g}" y="{top:g}" width="{_BOX}" height="{_HEIGHT}" rx="4" fill="#f6f6f6" stroke="#777"/>'
+    edge = 'stroke="#c00000" stroke-dasharray="4 3"' if host.lost else 'stroke="#777"'
+    yield f'<rect x="{left:g}" y="{top:g}" width="{_BOX}" height="{_HEIGHT}" rx="4" fill="#f6f6f6" {edge}/>'
     yield _text(left + _BOX / 2, top + 20, host.name, "name box", "middle")
     yield _text(left + _BOX / 2, top + 36, host.about, "small box", "middle")
 

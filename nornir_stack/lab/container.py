@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ class Container:
             self._start_unit(argv)
         else:
             machine.start_daemon(self.name, argv, log=self.log, note=self.folder / "pid")
+        self._plug()
 
     def _start_unit(self, argv: list[str]) -> None:
         """Where PID 1 is systemd, a unit keeps it: with a control group of its own, apart from the caller's session."""
@@ -125,8 +127,11 @@ class Container:
             "--system-call-filter=@swap",
             f"--bind-ro={mirror}:/srv/mirror",
         ]
+        argv += [f"--network-veth-extra={self._outer(card)}:{card}" for card, _ in self.node.nics]
         if disk := self.disk():
             argv.append(f"--bind={disk}")
+        if Path("/dev/net/tun").exists():
+            argv.append("--bind=/dev/net/tun")  # Open vSwitch's userspace datapath, tunnels and QEMU ask for it
         return argv
 
     def wait_ready(self) -> None:
@@ -168,7 +173,7 @@ class Container:
             run("systemctl", "stop", self.unit, check=False)  # returns when the unit's name is free again
         else:
             machine.remove_cgroup(self.name)
-        for name in {link, f"vb-{self.name}"[:15]} - {""}:
+        for name in {link, f"vb-{self.name}"[:15], *(self._outer(card) for card, _ in self.node.nics)} - {""}:
             run("ip", "link", "delete", name, check=False)  # else it goes a moment later, and a new boot trips over it
         for kind in ("propagate", "unix-export"):  # left by a systemd-nspawn that was killed itself
             machine.remove(Path("/run/systemd/nspawn") / kind / self.name)
@@ -241,6 +246,22 @@ class Container:
         machine.remove(self.folder)
 
     # network
+
+    def _outer(self, card: str) -> str:
+        """The name on this machine of the other end of a card: at most 15 letters, whatever the node is called."""
+        return f"nx-{zlib.crc32(f'{self.name}/{card}'.encode()):08x}"
+
+    def _plug(self) -> None:
+        """Each card into its segment, as soon as systemd-nspawn has made it."""
+        for card, segment in self.node.nics:
+            outer = self._outer(card)
+            wait_for(lambda outer=outer: self._made(outer), 20, f"the card {card} of {self.node.name}; see {self.log}")  # type: ignore[misc]
+            run("ip", "link", "set", outer, "master", self.spec.segments[segment], "up")
+
+    def _made(self, outer: str) -> bool:
+        if not self.running:
+            raise LabError(f"{self.node.name} died while booting; its console is in {self.log}")
+        return (Path("/sys/class/net") / outer).exists()
 
     @property
     def link(self) -> str:

@@ -6,6 +6,7 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from nornir_stack.guest_image import KERNEL, ext4
 from nornir_stack.lab import machine
 from nornir_stack.lab.machine import run
 from nornir_stack.lab.trees import BASE, bootstrap, building
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Tell = Callable[[str], None]
-
-KERNEL = ("initramfs-tools", "linux-image-cloud-amd64")
 
 
 def guest_tree(suite: str, packages: tuple[str, ...], tell: Tell) -> Path:
@@ -72,4 +71,4 @@ def write_disk(root: Path, image: Path, *, free_mib: int) -> None:
     """All that is in `root` (file systems mounted in it too) as an ext4 file system in `image`, a sparse file, with room."""
     used = int(run("du", "--summarize", "--block-size=1M", str(root)).split()[0])
     size = used + used // 8 + free_mib  # inodes, journal and bitmaps take some
-    run("mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1", "-m", "0", "-d", str(root), str(image), f"{size}M")
+    run(*ext4(str(root), str(image), size))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nornir_stack.errors import UsageError
@@ -72,13 +73,13 @@ class Lab:
 
     def _boot(self, dead: Sequence[Container]) -> None:
         machine.raise_limits(self.tell)
-        repository = trees.mirror(self.spec.suite, self.spec.mirror, self.tell)
-        images = {
-            name: trees.image_tree(name, self.spec.suite, self.spec.mirror, self.tell) for name in {n.node.tree for n in dead}
-        }
+        kinds = {(node.node.tree, self.spec.suite_of(node.node)) for node in dead}
+        mirrors = {suite: trees.mirror(suite, self.spec.mirror, self.tell) for _, suite in kinds}
+        images = {(tree, suite): trees.image_tree(tree, suite, self.spec.mirror, self.tell) for tree, suite in kinds}
         self.tell(f"booting {', '.join(node.node.name for node in dead)}")
         for node in dead:
-            node.start(images[node.node.tree], repository)
+            suite = self.spec.suite_of(node.node)
+            node.start(images[node.node.tree, suite], mirrors[suite])
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -88,16 +89,23 @@ class Lab:
             yield
 
     def _bridge(self) -> None:
+        there = run("ip", "-o", "link", "show", "type", "bridge")
+        for bridge in (self.spec.bridge, *self.spec.segments.values()):
+            if f" {bridge}:" not in there:
+                run("ip", "link", "add", bridge, "type", "bridge", "forward_delay", "0", "stp_state", "0")
+            run("ip", "link", "set", bridge, "up")
+        for bridge in self.spec.segments.values():
+            # this machine would else answer there for any address that it has anywhere
+            (Path("/proc/sys/net/ipv4/conf") / bridge / "arp_ignore").write_text("8")
+            with suppress(OSError):
+                (Path("/proc/sys/net/ipv6/conf") / bridge / "disable_ipv6").write_text("1")
         bridge = self.spec.bridge
-        if f" {bridge}:" not in run("ip", "-o", "link", "show", "type", "bridge"):
-            run("ip", "link", "add", bridge, "type", "bridge", "forward_delay", "0", "stp_state", "0")
         wanted = f"{self.spec.gateway}/{self.spec.network.prefixlen}"
         if f" {wanted} " not in run("ip", "-o", "address", "show", "dev", bridge):
             taken = [line.split()[1] for line in run("ip", "-o", "-4", "address").splitlines() if f" {wanted} " in line]
             if taken:
                 raise UsageError(f"the network {self.spec.network} is in use on this machine ({taken[0]}): take another")
             run("ip", "address", "add", wanted, "dev", bridge)
-        run("ip", "link", "set", bridge, "up")
 
     def down(self, *, cache: bool = False) -> None:
         """Take away every process, mount, control group, loop device and file, and the bridge; with `cache` the trees too."""
@@ -110,6 +118,8 @@ class Lab:
                 for node in nodes:
                     node.wipe()
         run("ip", "link", "delete", self.spec.bridge, check=False)
+        for segment in Path("/sys/class/net").glob(f"{self.spec.bridge}.*"):  # those of an earlier inventory too
+            run("ip", "link", "delete", segment.name, check=False)
         machine.remove(self.spec.state)
         if cache:
             trees.drop_cache()

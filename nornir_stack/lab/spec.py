@@ -44,16 +44,23 @@ MIRROR = (
     "xfsprogs",
 )
 _NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
+_CARD = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,14}")
 
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A node: `address` with its prefix (`10.77.20.11/24`), the image `tree` it runs on, a disk of `disk_mib` MiB (0: none)."""
+    """A node: `address` with its prefix (`10.77.20.11/24`), the image `tree` it runs on, a disk of `disk_mib` MiB (0: none).
+
+    `suite` is its Debian, by default that of the lab. `nics` are more network cards: the name that each has in the node, and
+    the segment that it is plugged into. A segment is a switch of the lab, without an address of this machine.
+    """
 
     name: str
     address: str
     tree: str = "base"
     disk_mib: int = 0
+    suite: str = ""
+    nics: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,9 @@ class LabSpec:
         for node in self.nodes:
             if IPv4Interface(node.address).ip not in self.network:
                 raise UsageError(f"{node.name}: {node.address} is not in the lab's network {self.network}")
+            for card, _ in node.nics:
+                if not _CARD.fullmatch(card) or card == "host0":
+                    raise UsageError(f"{node.name}: {card!r} is no name of a network card: up to 15 of a-z, A-Z, 0-9, - and _")
 
     @property
     def gateway(self) -> str:
@@ -84,6 +94,15 @@ class LabSpec:
     @property
     def bridge(self) -> str:
         return f"ns-{self.name}"
+
+    @property
+    def segments(self) -> dict[str, str]:
+        """The bridge of each segment that a node is plugged into."""
+        names = sorted({segment for node in self.nodes for _, segment in node.nics})
+        return {name: f"{self.bridge}.{number}" for number, name in enumerate(names, 1)}
+
+    def suite_of(self, node: NodeSpec) -> str:
+        return node.suite or self.suite
 
     def node(self, name: str) -> NodeSpec:
         for node in self.nodes:
@@ -96,7 +115,7 @@ def lab_of(inventory: Inventory) -> LabSpec:
     """The lab that the inventory's defaults describe: `data: {lab: {name: demo, network: data}}`.
 
     Every host whose hostname is an address of that network is a node. A host's data may say more:
-    `lab: {tree: db, disk_mib: 512}`. Raises UsageError where there is no such description.
+    `lab: {tree: db, disk_mib: 512, suite: trixie, nics: {ex1: outside}}`. Raises UsageError where there is no such description.
     """
     described: object = inventory.defaults.data.get("lab")
     if not isinstance(described, Mapping) or not {"name", "network"} <= set(described):
@@ -121,4 +140,6 @@ def _inside(address: str, network: IPv4Network) -> bool:
 
 
 def _node(name: str, address: str, network: IPv4Network, own: Mapping[str, Any]) -> NodeSpec:
-    return NodeSpec(name, f"{address}/{network.prefixlen}", str(own.get("tree", "base")), int(own.get("disk_mib", 0)))
+    nics = tuple((str(card), str(segment)) for card, segment in (own.get("nics") or {}).items())
+    tree, disk, suite = str(own.get("tree", "base")), int(own.get("disk_mib", 0)), str(own.get("suite", ""))
+    return NodeSpec(name, f"{address}/{network.prefixlen}", tree, disk, suite, nics)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nornir_stack import guest_image
 from nornir_stack.errors import UsageError
 from nornir_stack.lab.machine import LabError, remove, run, unmount
 
@@ -39,7 +40,54 @@ BASE = (
 TREES: dict[str, tuple[str, ...]] = {
     "base": (),
     "db": ("mariadb-server", "galera-4", "mariadb-backup", "rsync", "socat"),
+    "horizon": ("curl", "libapache2-mod-php", "openstack-dashboard-apache", "php-fpm"),
     "keystone": ("keystone", "python3-pymysql", "curl"),
+    "directory": ("ldap-utils", "openssl", "slapd"),
+    "network": ("ethtool", "openvswitch-switch", "tcpdump"),
+    "ifupdown": ("ethtool", "ifupdown", "openvswitch-switch", "tcpdump"),
+    "managers": ("ethtool", "network-manager", "netplan.io"),
+    "router": ("frr", "tcpdump"),
+    "cloud": (  # every service of OpenStack that the library's tasks know; a node starts those of its roles
+        "ceilometer-agent-central",
+        "ceilometer-agent-notification",
+        "curl",
+        "glance-api",
+        "gnocchi-api",
+        "gnocchi-metricd",
+        "keystone",
+        "libvirt-daemon-system",
+        "logrotate",
+        "mariadb-server",
+        "memcached",
+        "neutron-api",
+        "neutron-dhcp-agent",
+        "neutron-l3-agent",
+        "neutron-metadata-agent",
+        "neutron-openvswitch-agent",
+        "neutron-rpc-server",
+        "nova-api",
+        "nova-compute-qemu",
+        "nova-conductor",
+        "nova-consoleproxy",
+        "nova-scheduler",
+        "octavia-api",
+        "octavia-worker",
+        "openstack-dashboard-apache",
+        "openvswitch-switch",
+        "placement-api",
+        "python3-keystonemiddleware",
+        "python3-ldap",
+        "python3-ldappool",
+        "python3-pymysql",
+        "qemu-system-x86",
+        "rabbitmq-server",
+        "rsync",
+        "swift-account",
+        "swift-container",
+        "swift-object",
+        "swift-proxy",
+        "tcpdump",
+    ),
 }
 MIRROR_URL = "http://deb.debian.org"
 POLICY = "#!/bin/sh\nexit 101\n"
@@ -81,30 +129,9 @@ def base_tree(suite: str, tell: Tell) -> Path:
     return wanted
 
 
-def _sources(suite: str) -> list[str]:
-    return [
-        f"deb {MIRROR_URL}/debian {suite} main",
-        f"deb {MIRROR_URL}/debian {suite}-updates main",
-        f"deb {MIRROR_URL}/debian-security {suite}-security main",
-    ]
-
-
 def bootstrap(new: Path, suite: str, packages: tuple[str, ...]) -> None:
     """Make a Debian of `packages` at `new`, without what must differ between machines, and with systemd-networkd."""
-    run(
-        "mmdebstrap",
-        "--quiet",
-        "--variant=minbase",
-        "--mode=root",
-        f"--include={','.join(packages)}",
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
-        suite,
-        str(new),
-        *_sources(suite),
-    )
+    run(*guest_image.bootstrap(str(new), suite, packages, f"{MIRROR_URL}/debian"))
     _as_image(new)
 
 
@@ -149,7 +176,7 @@ def _fetch(base: Path, new: Path, suite: str, names: list[str]) -> None:
     remove(scratch)
     run("cp", "-a", "--reflink=auto", str(base), str(scratch))
     try:
-        (scratch / "etc/apt/sources.list").write_text("\n".join(_sources(suite)) + "\n")
+        (scratch / "etc/apt/sources.list").write_text("\n".join(guest_image.sources(suite, f"{MIRROR_URL}/debian")) + "\n")
         shutil.copy("/etc/resolv.conf", scratch / "etc/resolv.conf")
         in_tree(scratch, "apt-get", "update", "-q")
         for name in names:  # one at a time: some conflict with each other, and a node wants only one of those
@@ -192,6 +219,7 @@ def image_tree(name: str, suite: str, packages: tuple[str, ...], tell: Tell) -> 
 
 
 def _install(tree: Path, repository: Path, packages: tuple[str, ...]) -> None:
+    before = {unit.name for unit in (tree / "etc/systemd/system/multi-user.target.wants").iterdir()}
     policy = tree / "usr/sbin/policy-rc.d"
     policy.write_text(POLICY)
     policy.chmod(0o755)
@@ -203,9 +231,10 @@ def _install(tree: Path, repository: Path, packages: tuple[str, ...]) -> None:
     finally:
         unmount(tree / "srv/mirror")
     policy.unlink()
-    # Debian enables the service, and would start it alone at the first boot; rsync's daemon is of no use here
-    for unit in ("mariadb.service", "rsync.service", "keystone.service"):
-        (tree / "etc/systemd/system/multi-user.target.wants" / unit).unlink(missing_ok=True)
+    # Debian enables the services, and would start them alone at the first boot
+    for unit in (tree / "etc/systemd/system/multi-user.target.wants").iterdir():
+        if unit.name not in before:
+            unit.unlink()
 
 
 def drop_cache() -> None:

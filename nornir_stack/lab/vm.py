@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nornir_stack.guest_image import EMULATED_WORDS, KERNEL_WORDS, KVM_SECONDS, kvm_probe
 from nornir_stack.lab.machine import LabError, run, wait_for
 
 if TYPE_CHECKING:
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
 
 PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "ssh": "openssh-client", "mke2fs": "e2fsprogs", "setpriv": "util-linux"}
 ADDRESS = "10.0.2.15/24"  # what QEMU's user-mode network forwards to
-_PROBE_SECONDS, _BOOT_SECONDS, _STOP_SECONDS = 20.0, 900.0, 300.0
-# An emulated machine may take longer than the 90 s that systemd gives a unit, and what guards against a real processor's
-# side channels would slow it further: nobody but its owner is in it.
-_KERNEL_WORDS = "console=ttyS0 net.ifnames=0 panic=-1 mitigations=off systemd.default_timeout_start_sec=900"
+_BOOT_SECONDS, _STOP_SECONDS = 900.0, 300.0
+_KERNEL_WORDS = f"{KERNEL_WORDS} {EMULATED_WORDS}"
 
 
 def kvm_works(kernel: Path) -> bool:
@@ -29,15 +28,14 @@ def kvm_works(kernel: Path) -> bool:
     """
     if not Path("/dev/kvm").exists():
         return False
-    argv = ["qemu-system-x86_64", *_plain("kvm"), "-m", "512", "-kernel", str(kernel), "-append", _KERNEL_WORDS]
     try:
         done = subprocess.run(
-            [*argv, "-serial", "stdio"],
+            kvm_probe(str(kernel)),
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_PROBE_SECONDS,
+            timeout=KVM_SECONDS,
         )
     except subprocess.TimeoutExpired:
         return False
@@ -62,7 +60,8 @@ def _plain(accelerator: str) -> list[str]:
 class Machine:
     """What a machine boots: a kernel directly, and one disk.
 
-    `identity` is the private key that logs in as root, `host_key` the public key of its sshd.
+    `identity` is the private key that logs in as root, `host_key` the public key of its sshd. `words` are more for the kernel.
+    `cache` is QEMU's: with `unsafe` what the guest flushes is flushed nowhere, with `writeback` it is on the disk image.
     """
 
     kernel: Path
@@ -74,6 +73,17 @@ class Machine:
     accelerator: str
     cpus: int = 2
     memory_mib: int = 4096
+    words: str = ""
+    cache: str = "unsafe"
+
+    @contextmanager
+    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Its process, from the first instruction; killed at the end, which is a power cut for what runs in it."""
+        with subprocess.Popen(self._argv(_free_port()), stdin=subprocess.DEVNULL) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     @contextmanager
     def booted(self) -> Iterator[Guest]:
@@ -90,12 +100,13 @@ class Machine:
                 process.kill()
 
     def _argv(self, port: int) -> list[str]:
-        drive = f"file={self.disk},format=raw,if=virtio,cache=unsafe,discard=unmap"
+        drive = f"file={self.disk},format=raw,if=virtio,cache={self.cache},discard=unmap"
+        words = f"root=/dev/vda rw {_KERNEL_WORDS} {self.words}".strip()
         net = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
         return [
             *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *_plain(self.accelerator)),
             *("-smp", str(self.cpus), "-m", str(self.memory_mib), "-serial", f"file:{self.console}"),
-            *("-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", f"root=/dev/vda rw {_KERNEL_WORDS}"),
+            *("-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", words),
             *("-drive", drive, "-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import command, sh
@@ -10,9 +11,9 @@ from nornir_stack.errors import DatabaseFailed, Refused
 from nornir_stack.node import CHANGE_SECONDS, Node
 from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.judge import state_of
-from nornir_stack.tasks.cluster.member import recovered
-from nornir_stack.tasks.cluster.observe import forget_recovered, look, member_of, remember_recovered
-from nornir_stack.tasks.cluster.unit import START_SECONDS, start
+from nornir_stack.tasks.cluster.observe import forget_recovered, look, member_of
+from nornir_stack.tasks.cluster.position import recover_here
+from nornir_stack.tasks.cluster.unit import START_SECONDS, start, upgraded
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -28,23 +29,28 @@ else
     mysqld --initialize-insecure --user=mysql --datadir="$1"
 fi
 """
-_RECOVER = """
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
-server=$(command -v mariadbd || command -v mysqld) || exit 1
-runuser -u mysql -- "$server" --wsrep-recover --log-error="$log.err" --pid-file="$log.pid" 2>"$log" >/dev/null
-status=$?
-cat "$log" "$log.err" 2>/dev/null
-rm -f "$log.err" "$log.pid"
-exit $status
-"""
-
 _GIVE_UP = """
 file=$1; shift
 systemctl stop "$@" || exit
 if [ -e "$file" ]; then mv -f -- "$file" "$file.given-up"; fi
 """
-_WRONG_ARGUMENTS = 1210  # ER_WRONG_ARGUMENTS
+# The whole data folder, beside an empty one in its place.
+_KEEP = r"""
+data=$1 aside=$1.given-up-$(date -u +%Y%m%dT%H%M%SZ); shift
+[ $# -eq 0 ] || systemctl stop "$@" || exit
+[ -d "$data" ] || exit 0
+rm -rf -- "$data.new" && mkdir -- "$data.new" || exit
+chown --reference="$data" -- "$data.new" && chmod --reference="$data" -- "$data.new" || exit
+mv -T -- "$data" "$aside" && mv -T -- "$data.new" "$data" || exit
+if command -v restorecon >/dev/null; then restorecon -R -- "$data"; fi
+sync -f "$data"
+"""
+_OPTION = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'"
+_OWN_OPTION = "SET GLOBAL wsrep_provider_pc_bootstrap = ON"
+# What the provider's refusal of an option is called: ER_WRONG_ARGUMENTS, and ER_WRONG_VALUE_FOR_VAR (sql/wsrep_plugin.cc)
+# where each is a variable of its own.
+_REFUSED = frozenset({1210, 1231})
+_FIND_SECONDS = 30.0  # after a partition: connections again, then a view of all (evs.suspect_timeout, evs.inactive_timeout)
 
 
 def bootstrap(task: Task, *, mandate: Mandate) -> Result[Member]:
@@ -60,18 +66,20 @@ def bootstrap(task: Task, *, mandate: Mandate) -> Result[Member]:
         return node.done(now)
     if now.running:
         raise Refused(f"{state_of(node.name, now)}: it started since the election. Look at it, then run this again.")
-    _unmoved(node, now, mandate.position)
+    here = now.recovered if now.suspect and now.recovered else now.position  # marked as unsafe, and kept by the operator's word
+    _unmoved(node, here, mandate.position)
     _, product = member_of(node)
     if not now.data:
         _initialise(node)
     _set_flag(node, now, safe=True)
     node.change(command(*product.bootstrap), timeout=START_SECONDS, diff=f"+{node.name} starts a cluster")
+    upgraded(node)
     return node.done(lambda: look(node))
 
 
-def _unmoved(node: Node, now: Member, seen: Position) -> None:
-    if now.position != seen:
-        raise Refused(f"{node.name} has moved since it was looked at: it had {seen} and has {now.position}. Run this again.")
+def _unmoved(node: Node, here: Position, seen: Position) -> None:
+    if here != seen:
+        raise Refused(f"{node.name} has moved since it was looked at: it had {seen} and has {here}. Run this again.")
 
 
 def _initialise(node: Node) -> None:
@@ -117,21 +125,38 @@ def clear_residue(task: Task) -> Result[None]:
 
 
 def stop(task: Task) -> Result[None]:
-    """Stop a member that is in no Primary component. Raises Refused where it serves."""
+    """Stop a member that is in no Primary component. One that found the others meanwhile is left alone."""
     node = Node(task)
     now = look(node)
-    if now.primary:
-        raise Refused(f"{state_of(node.name, now)}: it serves, and is not stopped.")
+    if now.primary or now.starting:
+        return node.skipped(f"{state_of(node.name, now)}: it found the cluster by itself, and is not stopped.")
     _, product = member_of(node)
     if now.running:
         node.change("systemctl", "stop", *filter(None, (product.unit, product.bootstrap_unit)), timeout=CHANGE_SECONDS)
     return node.done()
 
 
-def promote(task: Task, *, mandate: Mandate) -> Result[Member]:
-    """Turn the running component of this member Primary (`pc.bootstrap=YES`); it keeps its gcache, so others can take an IST.
+def find_each_other(task: Task) -> Result[Member]:
+    """Give a member that runs outside of a Primary component the time to find the others, as it does after a partition.
 
-    For MariaDB before 11.2 (MDEV-32800). Raises Refused where the member has moved since the decision.
+    Who is made Primary while the others are about to become so by their own majority has a component of its own, and of two
+    that meet the one whose view is older aborts ("aborting due to conflicting prims", gcomm/src/pc_proto.cpp).
+    """
+    node = Node(task)
+    now = look(node)
+    end = time.monotonic() + _FIND_SECONDS
+    while now.outside and not node.dry_run and time.monotonic() < end:
+        node.read("sleep", "1")
+        now = look(node)
+    return node.done(now)
+
+
+def promote(task: Task, *, mandate: Mandate) -> Result[Member]:
+    """Turn the running component of this member Primary (pc.bootstrap); it keeps its gcache, so others can take an IST.
+
+    Where the wsrep-provider plugin is loaded (MariaDB 11.8), provider options cannot be set as one string: ERROR 1210,
+    "wsrep_provider_options cannot be changed while the wsrep-provider plugin is loaded". Each is a variable then.
+    Raises Refused where the member has moved since the decision.
     """
     node = Node(task)
     if mandate.host != node.name:
@@ -141,29 +166,34 @@ def promote(task: Task, *, mandate: Mandate) -> Result[Member]:
         return node.done(now)
     if not now.outside:
         raise Refused(f"{state_of(node.name, now)}: only a member that runs outside of a Primary component is made Primary.")
-    _unmoved(node, now, mandate.position)
+    _unmoved(node, now.position, mandate.position)
     try:
-        Sql(node).change("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'", what=f"make {node.name}'s component Primary")
+        statement = _OWN_OPTION if now.own_options else _OPTION
+        Sql(node).change(statement, what=f"make {node.name}'s component Primary")
     except DatabaseFailed as error:
         # The provider refuses it while the members are finding each other again: the stage's barrier sees what comes of that.
-        if error.code != _WRONG_ARGUMENTS:
+        if error.code not in _REFUSED:
             raise
     return node.done(lambda: look(node))
 
 
-def give_up(task: Task, *, seen: Position) -> Result[None]:
+def give_up(task: Task, *, seen: Position, keep: bool = False) -> Result[None]:
     """Stop a member whose side the operator gave up, Primary or not, and keep its state file aside, in one step.
 
-    Between a stop and that it would look like a member that only fell behind. Raises Refused where its history is another.
+    Between a stop and that it would look like a member that only fell behind. `keep`: its data, too. Raises Refused where its
+    history is another.
     """
     node = Node(task)
     now = look(node)
     if not now.running:
-        return discard(task, seen=now.position)
+        return discard(task, seen=now.position, keep=keep)
     if now.position.uuid != seen.uuid:
-        _unmoved(node, now, seen)
+        _unmoved(node, now.position, seen)
     galera, product = member_of(node)
-    units = filter(None, (product.unit, product.bootstrap_unit))
+    units = tuple(filter(None, (product.unit, product.bootstrap_unit)))
+    if keep:
+        _keep(node, *units, diff=f"-{node.name} serves\n-{seen}\n")
+        return node.done()
     stopped = sh(_GIVE_UP, f"{galera.datadir}/grastate.dat", *units, label=f"stop {product.unit} and give up its history")
     node.change(stopped, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves\n-{seen}")
     return node.done()
@@ -182,46 +212,47 @@ def set_aside(task: Task) -> Result[None]:
     return node.done()
 
 
-def discard(task: Task, *, seen: Position) -> Result[None]:
-    """Give up this member's history, on the operator's word: its state file is kept aside, and it takes a full copy."""
-    node = Node(task)
-    now = look(node)
-    if now.running:
-        raise Refused(f"{state_of(node.name, now)}: a running member's history is not given up.")
-    _unmoved(node, now, seen)
-    if now.grastate is not None:
-        galera, _ = member_of(node)
-        path = f"{galera.datadir}/grastate.dat"
-        node.change("mv", "--", path, f"{path}.given-up", diff=f"--- {path}\n+++ {path}.given-up\n")
-    forget_recovered(node)
-    return node.done()
+def discard(task: Task, *, seen: Position, keep: bool = False) -> Result[None]:
+    """Give up this member's history, on the operator's word: its state file is kept aside, and it takes a full copy.
 
-
-def recover_position(task: Task) -> Result[Position]:
-    """Ask the server's own data for its position (`--wsrep-recover`); it replays InnoDB's log, so it is a change.
-
-    Later looks in the same run know it (`Member.recovered`).
+    `keep`: all its data are kept aside.
     """
     node = Node(task)
     now = look(node)
     if now.running:
-        raise Refused(f"{state_of(node.name, now)}: only a server that is down can be asked.")
-    if not now.needs_recover:
-        return node.done(now.position)
-    printed = node.change(sh(_RECOVER, label="mariadbd --wsrep-recover"), ok=None, repeatable=True)
-    try:
-        position = recovered(now, printed.stdout).position
-    except ValueError:
-        said = printed.stdout.strip()[-600:]
-        raise Refused(f"{node.name}: --wsrep-recover found no position; it said: {said}") from None
-    remember_recovered(node, printed.stdout)
-    return node.done(position)
+        raise Refused(f"{state_of(node.name, now)}: a running member's history is not given up.")
+    _unmoved(node, now.position, seen)
+    if keep and (now.data or now.grastate is not None):
+        _keep(node)
+    elif now.grastate is not None:
+        _put_aside(node)
+    forget_recovered(node)
+    return node.done()
+
+
+def _keep(node: Node, *units: str, diff: str = "") -> None:
+    """The data folder aside, after these units were stopped."""
+    data = member_of(node)[0].datadir
+    diff += f"--- {data}\n+++ {data}.given-up-<now>\n"
+    keep = sh(_KEEP, data, *units, label=f"keep {data} aside{f', with {units[0]} stopped' if units else ''}")
+    node.change(keep, timeout=CHANGE_SECONDS, diff=diff)
+
+
+def _put_aside(node: Node, *, why: str = "") -> None:
+    """The state file, so that this member takes a full copy."""
+    galera, _ = member_of(node)
+    path = f"{galera.datadir}/grastate.dat"
+    lost = f"-{why}\n" if why else ""
+    what = f"give up {why}, by a full copy" if why else ""
+    node.change("mv", "--", path, f"{path}.given-up", what=what, diff=f"{lost}--- {path}\n+++ {path}.given-up\n")
 
 
 def join(task: Task, *, seen: Position) -> Result[Member]:
     """Start this member, so that it joins the cluster that lives; returns when the server says that it is ready.
 
     Its data may be replaced by a copy of the cluster's (SST): so it has to stand where the decision saw it (`seen`).
+    With transactions that its data hold prepared (XA) it takes one: they are in nobody's history, and their row locks, which a
+    restart keeps, would stop its applier for ever, and by flow control all others (measured, MariaDB 10.11).
     """
     node = Node(task)
     now = look(node)
@@ -229,10 +260,24 @@ def join(task: Task, *, seen: Position) -> Result[Member]:
         return node.done(now)
     if now.residue:
         raise Refused(f"{node.name} would bootstrap a second cluster: {'; '.join(now.residue)}.")
-    _unmoved(node, now, seen)
+    _unmoved(node, now.position, seen)
+    ready(node, now)
     _, product = member_of(node)
     start(node, product.unit, diff=f"+{node.name} joins")
     return node.done(lambda: look(node))
+
+
+def ready(node: Node, now: Member) -> None:
+    """Before a member that is down joins: one that crashed replays its log; with prepared transactions it takes a full copy."""
+    if now.needs_recover and not node.dry_run:  # a dry run would end here, and not tell that it joins
+        try:
+            now = recover_here(node, now)
+        except Refused as error:
+            data = member_of(node)[0].datadir
+            way = f"move {data} aside and run galera.replace member={node.name}: it takes a full copy"
+            raise Refused(f"{error}\nIf its data are beyond repair, {way}.") from None
+    if now.prepared and now.grastate is not None:
+        _put_aside(node, why=f"{now.prepared} prepared XA transactions of {node.name}, which nobody else has")
 
 
 def restart_normally(task: Task, *, bootstrapped: bool = False) -> Result[Member]:

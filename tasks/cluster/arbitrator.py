@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ARBITRATOR = role("arbitrator")
 _PORT = "4567/tcp"
 _UNIT = "garb.service"
+_OURS = "# Written by nornir_stack (galera.arbitrator)."
 # where garb-systemd looks; Red Hat's galera-4 brings garbd along
 _WHERE = {"debian": ("galera-arbitrator-4", "/etc/default/garb"), "redhat": ("galera-4", "/etc/sysconfig/garb")}
 
@@ -49,12 +50,19 @@ def arbitrator() -> Chain:
 
 
 def let_in(task: Task) -> Result[None]:
-    """The members' firewalls let the arbitrators reach Galera's port."""
+    """As `let_declared_in`; raises Refused where the inventory has no arbitrator."""
+    if not ARBITRATOR.hosts(task.nornir.inventory):
+        raise Refused("no host has the role arbitrator: name one in the inventory")
+    return let_declared_in(task)
+
+
+def let_declared_in(task: Task) -> Result[None]:
+    """This member's firewall lets the arbitrators reach Galera's port. Skipped where the inventory has none."""
     node = Node(task)
     hosts = task.nornir.inventory.hosts
     sources = [str(hosts[name].hostname) for name in ARBITRATOR.hosts(task.nornir.inventory)]
     if not sources:
-        raise Refused("no host has the role arbitrator: name one in the inventory")
+        return node.skipped("no host has the role arbitrator")
     opened = firewall(task, purpose="arbitrator", ports=[_PORT], sources=sources)
     return node.skipped(opened.skipped) if opened.skipped else node.done()
 
@@ -75,6 +83,24 @@ def arbitrate(task: Task) -> Result[str]:
     return node.done(",".join(addresses))
 
 
+def acquaint(task: Task, *, also: tuple[str, ...] = (), without: str = "") -> Result[None]:
+    """The members' addresses, as the inventory has them now, in the configuration of garbd on this host; its firewall lets them
+    in, and those in `also`. `without`: a member that has left and still stands in the inventory.
+
+    No restart: it reads them at a start only, and one that runs hears of a member that moves from the others. Skipped where
+    galera.arbitrator has not set it up.
+    """
+    node = Node(task)
+    galera = settings_of(_first(task.nornir.inventory), Galera)
+    addresses = [address for name, address in members(task.nornir.inventory, galera.cluster_name).items() if name != without]
+    _, path = _WHERE[family(node).name]
+    if _OURS not in (node.read_file(path) or ""):
+        return node.skipped(f"galera.arbitrator has not set up garbd ({path}): run that first")
+    firewall(task, purpose="arbitrator", ports=[_PORT], sources=list(dict.fromkeys([*addresses, *also])))
+    node.write_file(path, configuration(galera, addresses))
+    return node.done()
+
+
 def _first(inventory: Inventory) -> Host:
     names = DB.hosts(whole(inventory))
     if not names:
@@ -87,7 +113,7 @@ def configuration(galera: Galera, addresses: list[str]) -> str:
     options = "" if galera.tls is None else f"socket.ssl_ca={galera.tls.ca};socket.ssl_cert={galera.tls.cert};"
     options += "" if galera.tls is None else f"socket.ssl_key={galera.tls.private_key}"
     return (
-        "# Written by nornir_stack (galera.arbitrator).\n"
+        f"{_OURS}\n"
         f'GALERA_NODES="{" ".join(f"{address}:4567" for address in addresses)}"\n'
         f'GALERA_GROUP="{galera.cluster_name}"\nGALERA_OPTIONS="{options}"\n'
     )

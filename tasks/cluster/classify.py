@@ -42,7 +42,7 @@ def classify(seen: Seen[Member], *, missing_ok: Sequence[str] = ()) -> Class:
     groups = components(seen)
     if len(groups) > 1:
         sides = " against ".join(f"{words(group)} ({seen[group[0]].position})" for group in groups)
-        return Class(Kind.SPLIT, (f"Split brain: {sides}, each Primary without the other. Choose the side to keep (keep=).",))
+        return Class(Kind.SPLIT, (f"Split brain: {sides}, each Primary without the other. Choose: galera.recover keep=HOST.",))
     hidden = unknown(seen, missing_ok) or ([] if len(seen) else ["No member was seen."])
     if hidden:
         return Class(Kind.UNKNOWN, tuple(hidden))
@@ -103,7 +103,7 @@ def histories(seen: Seen[Member], hosts: Sequence[str]) -> dict[str, list[str]]:
 def diverged(seen: Seen[Member], groups: dict[str, list[str]]) -> str:
     """One sentence that shows the groups with their positions."""
     sides = "; ".join(f"{words(names)}: {uuid} up to {seen[names[0]].position.seqno}" for uuid, names in groups.items())
-    return f"The members have different histories ({sides}). Nothing is done: choose the one to keep (keep=)."
+    return f"The members have different histories ({sides}). Nothing is done: choose (galera.recover keep=HOST)."
 
 
 def _down(seen: Seen[Member], missing_ok: Sequence[str]) -> Class:
@@ -134,7 +134,9 @@ def _without_history(seen: Seen[Member], hosts: Sequence[str]) -> Class:
 def without_history(seen: Seen[Member], owners: Sequence[str]) -> str:
     """One sentence: there are databases, but no member knows where in a cluster's history it stands."""
     names = words(sorted({name for host in owners for name in seen[host].schemas}))
+    reach = [f"{host} to {found}" for host in owners if (found := seen[host].recovered) and found.known]
+    known = f"Their data reach: {', '.join(reach)}. " if reach else ""
     return (
-        f"No member has a cluster history (zero UUID), but databases are on {words(owners)} ({names}). "
-        "Nothing is done: restore a backup, or choose the member to keep (keep=)."
+        f"No member has a cluster history (zero UUID), but databases are on {words(owners)} ({names}). {known}"
+        "Nothing is done: restore a backup, or choose the member to keep (galera.recover keep=HOST)."
     )

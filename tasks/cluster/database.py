@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PROBE_SCHEMA = "nornir_stack"
 TRANSFER_GRANTS = ("RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.*",)  # mariabackup's manual
 _UNKNOWN_TABLE = (1146, 1049)  # ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR
+_WAITED_IN_VAIN = 1205  # ER_LOCK_WAIT_TIMEOUT: for a causal read, after repl.causal_read_timeout (30 s)
+_PROBE = f"SET STATEMENT wsrep_sync_wait = 1 FOR SELECT mark FROM {PROBE_SCHEMA}.probe"  # noqa: S608  a constant
 
 
 def databases(task: Task) -> Result[tuple[str, ...]]:
@@ -163,11 +165,15 @@ def _mark(now: Member) -> str:
 
 
 def _rows(sql: Sql) -> frozenset[str]:
+    """A read that must see another member's write waits for it (wsrep_sync_wait, Galera manual)."""
     try:
-        # a read that must see another member's write waits for it (wsrep_sync_wait, Galera manual)
-        rows = sql.read(f"SET STATEMENT wsrep_sync_wait = 1 FOR SELECT mark FROM {PROBE_SCHEMA}.probe")  # noqa: S608  a constant
+        rows = sql.read(_PROBE)
     except DatabaseFailed as error:
         if error.code in _UNKNOWN_TABLE:
             return frozenset()
+        if error.code == _WAITED_IN_VAIN:
+            raise Refused(
+                "what others wrote was not applied here within 30 s: SHOW PROCESSLIST on it says what its appliers wait for"
+            ) from error
         raise
     return frozenset(str(row["mark"]) for row in rows)

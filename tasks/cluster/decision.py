@@ -62,7 +62,7 @@ class Mandate:
 
 @dataclass(frozen=True)
 class Promote:
-    """Turn the running component of `mandate.host` Primary (`pc.bootstrap=YES`, MariaDB before 11.2), then decide again."""
+    """Turn the running component of `mandate.host` Primary (pc.bootstrap), then decide again."""
 
     mandate: Mandate
     reasons: tuple[str, ...]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from nornir_stack.chain import Chain, Plan, Stage
 from nornir_stack.errors import Refused
-from nornir_stack.tasks.cluster.database import databases, read_probe, write_probe
+from nornir_stack.select import hosts
+from nornir_stack.tasks.cluster.certificates import look_before
+from nornir_stack.tasks.cluster.database import databases, read_probe, transfer_user, write_probe
 from nornir_stack.tasks.cluster.decision import Refuse
 from nornir_stack.tasks.cluster.elect import forming
 from nornir_stack.tasks.cluster.observe import observe_member
@@ -42,7 +44,8 @@ def form(*, missing: Sequence[str] = ()) -> Chain:
     return Chain(
         "galera.form",
         Plan("look", observe_member, partial(_may_begin, lost=lost), DB),
-        Stage("prepare", [secrets, hosts_file, install, open_ports, configure], there),
+        look_before(lost),
+        Stage("prepare", [observe_member, secrets, hosts_file, install, open_ports, configure], there),
         Plan("elect", observe_member, partial(planned, course=Course(decide, lost)), DB),
         Plan("databases", observe_member, partial(on_one_member, tasks=(databases, write_probe), name="databases"), DB),
         Stage("verify", [enable, read_probe], there, until=complete(lost)),
@@ -56,9 +59,17 @@ def _may_begin(seen: Seen[Member], *, lost: tuple[str, ...]) -> Chain:
     With a member unseen nothing can be told yet: the others are prepared, and `elect` refuses.
     """
     decision = _forming(seen, lost=lost)
-    if isinstance(decision, Refuse) and not set(seen.missing) - set(lost):
-        raise Refused(decision.reason)
-    return Chain("look")
+    if isinstance(decision, Refuse):
+        if not set(seen.missing) - set(lost):
+            raise Refused(decision.reason)
+        return Chain("look")
+    return Chain("look", *_transfer_user(seen))
+
+
+def _transfer_user(seen: Seen[Member]) -> list[Stage]:
+    """Where a cluster lives: whom its donors log in as, before their files and before anybody who joins says the password."""
+    synced = [host for host, member in seen.items() if member.synced]
+    return [Stage("transfer user", [transfer_user], hosts(synced[0]))] if synced else []
 
 
 def _forming(seen: Seen[Member], *, lost: tuple[str, ...]) -> Decision:

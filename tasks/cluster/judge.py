@@ -23,9 +23,12 @@ def state_of(host: str, member: Member) -> str:
     if wsrep is None:
         transfer = " and receives a state transfer" if member.sst or member.sst_marker else ""
         running = f"is starting{transfer}" if member.starting else "runs but answers no SQL"
+        running = "fails and is started again and again" if member.crashing else running
         return f"{host} {running if member.running else 'is down'}"
     if not wsrep.on:
         return f"{host} runs without Galera"
+    if member.upgrading and member.serves:
+        return f"{host} upgrades its system tables (mariadb-upgrade)"
     if not wsrep.primary:
         return f"{host} runs but is in no Primary component (wsrep_cluster_status)"
     if wsrep.state == DONOR:
@@ -39,15 +42,31 @@ def _stage_of(host: str, wsrep: Wsrep) -> str:
 
 
 def not_running(seen: Seen[Member], name: str) -> list[str]:
-    """Why `name` may not serve: not seen, not Primary, not Synced, not ready, not connected."""
+    """Why `name` may not serve: not seen, not Primary, not Synced, not ready, not connected, upgrading its system tables."""
     if name not in seen:
         return [f"{name} was not seen ({seen.missing.get(name, 'it did not answer')})."]
-    return [] if seen[name].synced else [f"{state_of(name, seen[name])}: not Synced."]
+    return _not_synced(name, seen[name])
+
+
+def _not_synced(host: str, member: Member) -> list[str]:
+    if member.synced and not member.upgrading:
+        return []
+    return [f"{state_of(host, member)}: {'wait' if member.synced else 'not Synced'}."]
 
 
 def unsettled(seen: Seen[Member]) -> list[str]:
     """Who is still under way (starting, state transfer, joining): nobody is touched before it has ended (LP 2161773)."""
     return [f"{state_of(host, member)}: wait." for host, member in seen.items() if member.starting]
+
+
+def under_way(member: Member) -> bool:
+    """Whether nobody else is touched until it has ended: as `starting`, or it is a donor."""
+    return member.starting or (member.wsrep is not None and member.wsrep.state == DONOR)
+
+
+def still_under_way(seen: Seen[Member]) -> list[str]:
+    """Who is still under way, donors among them."""
+    return [f"{state_of(host, member)}: wait." for host, member in seen.items() if under_way(member)]
 
 
 def not_grown(seen: Seen[Member], name: str) -> list[str]:
@@ -84,7 +103,7 @@ def stale_views(seen: Seen[Member]) -> list[str]:
 def disagreement(seen: Seen[Member]) -> list[str]:
     """Where the members that run differ: one component, one UUID, one configuration, one membership, all Synced."""
     running = [host for host, member in seen.items() if member.running]
-    problems = [f"{state_of(host, seen[host])}: not Synced." for host in running if not seen[host].synced]
+    problems = [sentence for host in running for sentence in _not_synced(host, seen[host])]
     alive = [host for host, member in seen.items() if member.primary]
     groups = components(seen)
     if len(groups) > 1:

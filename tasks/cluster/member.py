@@ -88,6 +88,18 @@ class Wsrep:
     receive_queue_average: float = 0.0
     send_queue: int = 0
     certification_failures: int = 0
+    cached_from: int = 0
+    """The first write set in its gcache (`wsrep_local_cached_downto`); -1: none; 0: not told."""
+
+    def keeps(self, seqno: int) -> bool:
+        """Whether it has all write sets after `seqno` for others (IST), as far as it says.
+
+        Galera leaves the oldest 1/128 of what is cached out (`safe_ist_seqno`, gcs/src/gcs_group.cpp).
+        """
+        if self.cached_from == 0:
+            return True
+        left_out = (self.position.seqno - self.cached_from) // 128
+        return seqno >= self.position.seqno or (self.cached_from != -1 and self.cached_from + left_out <= seqno + 1)
 
     @property
     def own(self) -> str:
@@ -113,6 +125,8 @@ class Member:
     sub_state: str = "dead"
     masked: bool = False
     main_pid: int = 0
+    starts: tuple[str, ...] = ()
+    """When each of its units was last started, microseconds since the boot of the node, as systemd writes it."""
     pids: tuple[int, ...] = ()
     """Server processes of this node's own process namespace (containers on it are others' nodes)."""
     ports: frozenset[int] = frozenset()
@@ -140,6 +154,9 @@ class Member:
     """What would make the *next* start bootstrap, as sentences."""
     flush_log_at_commit: int | None = None
     version: str | None = None
+    """Of the server that answers, else of the program."""
+    own_options: bool = False
+    """Provider options are variables of their own (`wsrep_provider_pc_bootstrap`): MariaDB's wsrep-provider plugin."""
     provider: str | None = None
     installed: bool = True
     mounted: bool = True
@@ -150,6 +167,13 @@ class Member:
     """Names of running state transfer processes (`wsrep_sst_...`)."""
     sst_marker: bool = False
     """The file `sst_in_progress` is there: a transfer runs, or was cut."""
+    upgrading: bool = False
+    """The system tables are brought to the server's release (mariadb-upgrade), for this member alone, while it serves.
+
+    Debian's /etc/mysql/debian-start does so in the background of every start, for real after a full copy: mysql_upgrade_info
+    is not copied. Measured (11.8.9): its ALTER TABLE mysql.db and a GRANT that another member replicates then wait for each
+    other for ever, and with them every later write of the cluster on this member.
+    """
 
     @property
     def running(self) -> bool:
@@ -160,10 +184,17 @@ class Member:
     def starting(self) -> bool:
         """Under way to something: left alone until it has settled (LP 2161773)."""
         if self.serves or not self.running:
+            return self.serves and self.upgrading
+        if self.crashing:
             return False
         if self.unit in {"activating", "reloading", "deactivating"} or self.sst:
             return True
         return self.wsrep is not None and self.wsrep.on and self.wsrep.state in {JOINING, JOINED}
+
+    @property
+    def crashing(self) -> bool:
+        """systemd waits to start it again after it failed (Restart=on-abnormal, which hits no limit): it may do so for ever."""
+        return self.unit == "activating" and self.sub_state == "auto-restart"
 
     @property
     def silent(self) -> bool:
@@ -221,6 +252,13 @@ class Member:
         if self.grastate is None or self.grastate.empty:
             return bool(self.schemas)
         return not self.grastate.position.known
+
+    @property
+    def unasked(self) -> bool:
+        """Galera marked its data as unsafe, databases of people are in them, and `--wsrep-recover` was not asked how far they
+        reach: a crash during DDL zeroes the file and not the data. What a cut transfer left is nobody's own.
+        """
+        return self.suspect and self.recovered is None and bool(self.schemas) and not self.sst_marker
 
     @property
     def flagged(self) -> bool:

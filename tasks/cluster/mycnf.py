@@ -65,9 +65,7 @@ def rendered(galera: Galera, product: Product, *, name: str, members: Sequence[s
         "threads": applier_threads(cpus) if galera.slave_threads == "auto" else galera.slave_threads,
         "wsrep_sst_method": galera.sst_method,
         "provider_options": provider_options(galera),
-        "ssl": None
-        if galera.tls is None
-        else {"ca": galera.tls.ca, "cert": galera.tls.cert, "key": galera.tls.private_key},
+        "ssl": None if galera.tls is None else {"ca": galera.tls.ca, "cert": galera.tls.cert, "key": galera.tls.private_key},
         "extra": sorted(galera.extra.items()),
         "sst_auth": f"{galera.sst_user}:{password}" if password else "",
     }

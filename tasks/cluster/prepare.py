@@ -10,6 +10,7 @@ from nornir_stack.tasks.cluster import dangers, mycnf
 from nornir_stack.tasks.cluster.observe import member_of
 from nornir_stack.tasks.cluster.product import members
 from nornir_stack.tasks.cluster.settings import Galera
+from nornir_stack.tasks.cluster.source import source
 from nornir_stack.tasks.system.facts import facts
 from nornir_stack.tasks.system.firewall import firewall
 from nornir_stack.tasks.system.mounts import requires_mount
@@ -43,6 +44,8 @@ def install(task: Task) -> Result[Mapping[str, str]]:
     node = Node(task)
     galera, product = member_of(node)
     hands_off(task)
+    if galera.release and galera.release.repository:
+        source(task)
     if galera.data_mount:
         requires_mount(task, unit=product.unit, path=galera.data_mount)
     wanted = (*product.packages, *((product.backup,) if galera.sst_method != "rsync" else ()))
@@ -78,7 +81,9 @@ def configure(task: Task) -> Result[tuple[str, ...]]:
     node.make_folder(product.config.rpartition("/")[0])
     secret = galera.sst_method != "rsync"
     node.write_file(product.config, text, mode="0640" if secret else "0644", owner="root:mysql" if secret else "root:root")
-    node.make_folder(galera.datadir, mode="0750", owner="mysql:mysql")
+    folder = node.stat(galera.datadir, independent=True)
+    if folder is None or folder.owner != "mysql":  # one that a server has stays: clients may look for its socket in there
+        node.make_folder(galera.datadir, mode="0750", owner="mysql:mysql")
     found = dangers.warnings(
         galera.extra, flush_log_at_trx_commit=galera.innodb_flush_log_at_trx_commit, sst_method=galera.sst_method
     )

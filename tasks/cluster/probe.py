@@ -17,9 +17,9 @@ CONFIG = ("/etc/my.cnf", "/etc/my.cnf.d", "/etc/percona-xtradb-cluster.conf.d", 
 SCRIPT = r"""
 # datadir unit bootstrap_unit mount config...
 export LC_ALL=C
-d=${1%/} u=$2 b=$3 m=$4
+d=${1%/} u=$2 b=$3 m=$4 up=
 shift 4
-systemctl show -p Id,LoadState,ActiveState,SubState,MainPID "$u" ${b:+"$b"} 2>/dev/null
+systemctl show -p Id,LoadState,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic "$u" ${b:+"$b"} 2>/dev/null
 echo
 systemctl show-environment 2>/dev/null | while IFS= read -r l; do
     case $l in _WSREP_NEW_CLUSTER=*) echo "environment $l";; esac
@@ -27,7 +27,7 @@ done
 for p in /proc/[0-9]*; do
     IFS= read -r c 2>/dev/null <"$p/comm" || continue
     case $c in
-    mariadbd|mysqld|mysqld_safe|mariadbd-safe|wsrep_sst_*|garbd) ;;
+    mariadbd|mysqld|mysqld_safe|mariadbd-safe|wsrep_sst_*|garbd|debian-start|mariadb-upgrade|mysql_upgrade) ;;
     *) continue;;
     esac
     n=
@@ -36,6 +36,7 @@ for p in /proc/[0-9]*; do
     done 2>/dev/null <"$p/status"
     [ -z "$n" ] || continue
     echo "process ${p#/proc/} $c"
+    case $c in *upgrade|debian-start) ;; *) up=yes;; esac
     case $c in mariadbd|mysqld) printf 'argv '; tr '\000\n' '\t ' 2>/dev/null <"$p/cmdline"; echo;; esac
 done
 for f in /proc/net/tcp /proc/net/tcp6; do
@@ -43,7 +44,9 @@ for f in /proc/net/tcp /proc/net/tcp6; do
     { read -r k; while read -r k l r s k; do [ "$s" = 0A ] || break; echo "port ${l##*:}"; done; } <"$f"
 done
 for f in /usr/sbin/mariadbd /usr/sbin/mysqld /usr/libexec/mariadbd /usr/libexec/mysqld; do
-    [ ! -x "$f" ] || echo "binary $f"
+    [ -x "$f" ] || continue
+    echo "binary $f"
+    [ -n "$up" ] || { v=$("$f" --no-defaults --version 2>/dev/null) && echo "program ${v##*Ver }"; up=yes; }
 done
 if [ -n "$m" ]; then mountpoint -q -- "$m" && echo "mounted yes" || echo "mounted no"; fi
 p=$d
@@ -87,6 +90,8 @@ echo "end of look"
 _SYSTEM_SCHEMAS = frozenset({"mysql", "sys", "performance_schema", "information_schema", "lost+found"})
 _NO = frozenset({"", "0", "no", "off", "false"})
 _SERVERS = frozenset({"mariadbd", "mysqld", "mysqld_safe", "mariadbd-safe"})
+_PROPERTIES = frozenset({"Id", "LoadState", "ActiveState", "SubState", "MainPID", "ExecMainStartTimestampMonotonic"})
+_UPGRADES = frozenset({"debian-start", "mariadb-upgrade", "mysql_upgrade"})
 _UNKNOWN = 2**64 - 1
 """How wsrep prints -1."""
 
@@ -118,6 +123,7 @@ class Facts:
     argv: tuple[tuple[str, ...], ...] = ()
     ports: frozenset[int] = frozenset()
     installed: bool = False
+    program: str = ""
     mounted: bool = True
     free_bytes: int | None = None
     data: bool = False
@@ -146,9 +152,10 @@ def parse(output: bytes) -> Facts:
         units=units,
         environment=tuple(said.get("environment", ())),
         processes=tuple((int(pid), name) for pid, _, name in (entry.partition(" ") for entry in said.get("process", ()))),
-        argv=tuple(tuple(entry.split("\t")) for entry in said.get("argv", ())),
+        argv=tuple(tuple(entry.rstrip("\t").split("\t")) for entry in said.get("argv", ())),
         ports=frozenset(int(port, 16) for port in said.get("port", ())),
         installed="binary" in said,
+        program=said.get("program", [""])[0],
         mounted=said.get("mounted", ["yes"])[0] == "yes",
         free_bytes=int(free[0]) * int(free[1]) if len(free) == 2 else None,  # noqa: PLR2004  blocks and their size
         data="data" in said,
@@ -166,7 +173,7 @@ def _units(text: str) -> tuple[dict[str, dict[str, str]], list[str]]:
     lines: list[str] = []
     for line in text.split("\n"):
         key, equals, value = line.partition("=")
-        if equals and key in {"Id", "LoadState", "ActiveState", "SubState", "MainPID"} and not lines:
+        if equals and key in _PROPERTIES and not lines:
             block[key] = value
         elif line:
             lines.append(line)
@@ -249,6 +256,9 @@ def leftovers(facts: Facts, options: Mapping[str, tuple[str, str]]) -> tuple[str
     bootstrap = re.search(r"pc\.bootstrap\s*=\s*(\w+)", provider)
     if bootstrap and bootstrap[1].lower() not in _NO:
         found.append(f"{path}: wsrep_provider_options holds pc.bootstrap")
+    own, path = options.get("wsrep_provider_pc_bootstrap", ("no", ""))  # the same, of the wsrep-provider plugin (11.8)
+    if own.lower() not in _NO:
+        found.append(f"{path}: wsrep_provider_pc_bootstrap is set")
     new, path = options.get("wsrep_new_cluster", ("no", ""))
     if new.lower() not in _NO:
         found.append(f"{path}: wsrep_new_cluster is set")
@@ -288,6 +298,7 @@ def member(
         sub_state=shown.get("SubState", ""),
         masked=systemd.get("LoadState") == "masked",
         main_pid=int(shown.get("MainPID") or 0),
+        starts=tuple(block.get("ExecMainStartTimestampMonotonic", "") for block in facts.units.values()),
         pids=tuple(pid for pid, name in facts.processes if name in _SERVERS),
         ports=facts.ports,
         wsrep=None if status is None else wsrep(status, live),
@@ -302,13 +313,15 @@ def member(
         new_cluster=other_up or any("--wsrep-new-cluster" in argv or "--wsrep_new_cluster" in argv for argv in facts.argv),
         residue=leftovers(facts, options),
         flush_log_at_commit=int(flush) if flush.isdigit() else None,
-        version=live.get("version"),
+        version=live.get("version") or facts.program.partition(" ")[0] or None,
+        own_options="wsrep_provider_pc_bootstrap" in live,
         provider=None if status is None else status.get("wsrep_provider_version"),
         installed=facts.installed,
         mounted=facts.mounted,
         free_bytes=facts.free_bytes,
         sst=tuple(name for _, name in facts.processes if name.startswith("wsrep_sst_")),
         sst_marker=facts.sst_marker,
+        upgrading=any(name in _UPGRADES for _, name in facts.processes),
     )
 
 
@@ -341,6 +354,7 @@ def wsrep(status: Mapping[str, str], variables: Mapping[str, str]) -> Wsrep:
         receive_queue_average=float(status.get("wsrep_local_recv_queue_avg") or 0),
         send_queue=_number(status, "wsrep_local_send_queue", 0),
         certification_failures=_number(status, "wsrep_local_cert_failures", 0),
+        cached_from=_number(status, "wsrep_local_cached_downto", 0),
     )
 
 

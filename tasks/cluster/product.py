@@ -31,6 +31,29 @@ class Product:
     backup: str = "mariadb-backup"
 
 
+@dataclass(frozen=True)
+class Tool:
+    """What takes backups of a product, and what goes with it: its program, the client, the stream's program.
+
+    `increments`: on a base that is prepared already. xtrabackup wants --apply-log-only for a base (Percona's manual, "Prepare
+    an incremental backup"), and such a one is not proved.
+    """
+
+    name: str
+    client: str
+    stream: str
+    increments: bool
+
+    @property
+    def words(self) -> str:
+        """A line of sh, for the beginning of a script: its `$tool`, `$client` and `$stream`."""
+        return f"tool={self.name} client={self.client} stream={self.stream}\n"
+
+
+TOOLS: Mapping[str, Tool] = {
+    "mariadb": Tool("mariadb-backup", "mariadb", "mbstream", increments=True),
+    "percona": Tool("xtrabackup", "mysql", "xbstream", increments=False),
+}
 _CONFIG_NAME = "zz-nornir-stack-galera.cnf"  # read last, so that it wins over the package's own files
 PRODUCTS: Mapping[tuple[str, str], Product] = {
     ("mariadb", "debian"): Product(
@@ -71,6 +94,12 @@ PRODUCTS: Mapping[tuple[str, str], Product] = {
         backup="percona-xtrabackup-80",
     ),
 }
+
+
+def product_of(inventory: Inventory) -> str:
+    """The product of the declared members; MariaDB where there are none."""
+    names = DB.hosts(whole(inventory))
+    return _galera(inventory.hosts[names[0]]).product if names else "mariadb"
 
 
 def members(inventory: Inventory, cluster_name: str) -> dict[str, str]:

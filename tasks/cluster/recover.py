@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nornir_stack.chain import Chain, Plan
+from nornir_stack.tasks.cluster.certificates import look_before
 from nornir_stack.tasks.cluster.decision import Decision, Form, Refuse
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.product import DB
@@ -19,22 +20,25 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.cluster.member import Member
 
 
-def recover(*, missing: Sequence[str] = (), keep: str | None = None) -> Chain:
+def recover(*, missing: Sequence[str] = (), keep: str | None = None, backup_first: bool = True) -> Chain:
     """Bring the declared members back to one complete cluster, from whatever happened to them, losing nothing unsaid.
 
-    Looks at all members, decides (docs/galera.md), saves what each member knows of itself on its node, acts, and proves at the
-    end that all members are one cluster that replicates. A dry run says what would be done, and the branches of what only
-    `--wsrep-recover` can tell, which writes. Run again after any interruption, it goes on from what it finds.
+    Looks at all members and their certificates, decides (docs/galera.md), saves what each member knows of itself on its node,
+    acts, and proves at the end that all members are one cluster that replicates. A dry run says what would be done, and the
+    branches of what only `--wsrep-recover` can tell, which writes. Run again after any interruption, it goes on from what it
+    finds.
 
     Load balancers are not told: a member that is not Synced answers 503 to their health checks by itself, and a recovery
     stops nobody who serves but a side that the operator gave up, and a member that still runs in bootstrap mode.
 
     missing: members that are lost; what only they have is given up.
     keep: a member whose history is kept where histories differ; the others' is given up, and they take a full copy.
+    backup_first: no: that copy replaces their data. Else those are kept beside it, for which there must be room.
     """
     lost = tuple(missing)
-    course = Course(partial(recovering, lost=lost, keep=keep), lost, save=True, proofs=proofs(lost))
-    return Chain("galera.recover", Plan("recover", observe_member, partial(planned, course=course), DB))
+    decide = partial(recovering, lost=lost, keep=keep)
+    course = Course(decide, lost, save=True, keep=backup_first, proofs=proofs(lost))
+    return Chain("galera.recover", look_before(lost), Plan("recover", observe_member, partial(planned, course=course), DB))
 
 
 def recovering(seen: Seen[Member], *, lost: tuple[str, ...], keep: str | None) -> Decision:

@@ -8,18 +8,28 @@ from typing import TYPE_CHECKING
 
 from nornir_stack.tasks.cluster.classify import against, classify, diverged, histories
 from nornir_stack.tasks.cluster.decision import Decision, Form, Mandate, Promote, RecoverPositions, Refuse, Stop
-from nornir_stack.tasks.cluster.elect import blocked, broken_views, election, grow, lead, nearest_first, present
-from nornir_stack.tasks.cluster.member import NOWHERE
+from nornir_stack.tasks.cluster.elect import (
+    ahead_but_suspect,
+    blocked,
+    broken_views,
+    election,
+    grow,
+    lead,
+    nearest_first,
+    not_read,
+    present,
+)
 from nornir_stack.tasks.cluster.views import components, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nornir_stack.seen import Seen
-    from nornir_stack.tasks.cluster.member import Member
+    from nornir_stack.tasks.cluster.member import Member, Position
 
 _NOT_DYNAMIC = (11, 2)
-"""From this MariaDB on, pc.bootstrap cannot be set while the server runs (MDEV-32800)."""
+"""From this MariaDB on, pc.bootstrap may not be set as a provider option while the server runs (MDEV-32800): where the
+wsrep-provider plugin is loaded, as Debian's 11.8 has it, it is a variable of its own, which can (measured)."""
 
 
 def recovery(seen: Seen[Member], *, missing_ok: Sequence[str] = (), keep: str | None = None) -> Decision:
@@ -61,7 +71,7 @@ def _one_side(seen: Seen[Member], side: Sequence[str], hosts: Sequence[str]) -> 
     others = [host for host in hosts if host not in side]
     foreign = against(seen, side, [host for host in seen if host not in hosts])
     losses = {
-        host: f"What {host} committed since the split ({seen[host].position}) is lost: back it up first."
+        host: f"What {host} committed since the split ({seen[host].position}) is given up."
         for host in others
         if seen[host].primary
     }
@@ -87,7 +97,7 @@ def _without_primary(seen: Seen[Member], hosts: Sequence[str], keep: str | None)
             if keep
             else Refuse(diverged(seen, groups))
         )
-    undecided = tuple(host for host in hosts if seen[host].needs_recover)
+    undecided = not_read(seen, hosts)
     best = max(outside, key=lambda host: seen[host].position.seqno)
     if undecided:
         reason = f"{words(undecided)} did not stop cleanly and may be ahead of those who run."
@@ -95,6 +105,9 @@ def _without_primary(seen: Seen[Member], hosts: Sequence[str], keep: str | None)
         branch = f"If one recovers {beyond}, those who run are stopped and it leads; else {best} leads."
         return RecoverPositions(undecided, (reason,), (branch,))
     best = max(hosts, key=lambda host: (seen[host].position.seqno, seen[host].outside))
+    ahead = ahead_but_suspect(seen, hosts, best)
+    if ahead and keep is None:
+        return Refuse(f"{' '.join(ahead.values())} Save it, or say whose history to keep (galera.recover keep={best}).")
     why = _why_stop(best, seen[best])
     if why:
         return Stop(outside, (f"{why} {words(outside)} serve nobody and are stopped.",))
@@ -108,7 +121,7 @@ def _why_stop(best: str, member: Member) -> str | None:
         return "Nobody knows its position: it can be read after a stop."
     if not member.outside:
         return f"{best}, which is down, is the most advanced ({member.position})."
-    if not _dynamic(member.version):
+    if not (member.own_options or _dynamic(member.version)):
         return f"{best} ({member.version or 'version not known'}) cannot be made Primary while it runs (MDEV-32800)."
     return None
 
@@ -136,20 +149,23 @@ def _all_down(seen: Seen[Member], hosts: Sequence[str], keep: str | None) -> Dec
 def _keep_unmarked(seen: Seen[Member], hosts: Sequence[str], keep: str) -> Decision:
     """The operator keeps a member without a saved history: one that Galera marked as unsafe, or one that never had any."""
     member = seen[keep]
-    undecided = tuple(host for host in hosts if seen[host].needs_recover)
-    if member.suspect and member.recovered is None:
+    undecided = not_read(seen, hosts)
+    if member.suspect and member.recovered is None and keep not in undecided:
         undecided = (keep, *undecided)
     if undecided:
         reasons = (f"The position of {words(undecided)} has to be known first.",)
         return RecoverPositions(
             undecided, reasons, (f"If {keep} has a history, or nobody has one, {keep} leads; else nothing is done.",)
         )
-    chosen = member.recovered if member.suspect and member.recovered else NOWHERE
+    chosen = _reach(member)
     if chosen.blank and (histories(seen, hosts) or not member.schemas):
         return Refuse(f"{keep} has no history to keep. Name another member, or none.")
     plan = lead(seen, hosts, keep, chosen)
     given_up = tuple(host for host in hosts if host != keep and seen[host].data)
-    losses = tuple(
-        f"{host} ({seen[host].position}) takes a full copy of {keep}: what only it has is lost." for host in given_up
-    )
+    losses = tuple(f"{host} ({_reach(seen[host])}) takes a full copy of {keep}: what only it has is lost." for host in given_up)
     return replace(plan, discard=given_up, reasons=(f"The operator keeps {keep} ({chosen}).",), losses=losses + plan.losses)
+
+
+def _reach(member: Member) -> Position:
+    """How far its data go, those that Galera marked as unsafe too."""
+    return member.recovered if member.suspect and member.recovered else member.position

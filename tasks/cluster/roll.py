@@ -10,9 +10,11 @@ from nornir_stack.command import sh
 from nornir_stack.errors import Refused
 from nornir_stack.node import CHANGE_SECONDS, Node
 from nornir_stack.select import hosts
+from nornir_stack.tasks.cluster.certificates import look_before
 from nornir_stack.tasks.cluster.judge import not_grown, not_running
 from nornir_stack.tasks.cluster.observe import look, member_of, observe_member
 from nornir_stack.tasks.cluster.product import DB
+from nornir_stack.tasks.cluster.release import other_release
 from nornir_stack.tasks.cluster.rolling import not_back, not_safe, turns
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, proofs
 from nornir_stack.tasks.cluster.unit import start
@@ -48,10 +50,11 @@ if mariadb-upgrade --check-if-upgrade-is-needed --silent >/dev/null 2>&1; then e
 def roll(*, members: Sequence[str] = (), upgrade: bool = False, only_changed: bool = True) -> Chain:
     """Restart the members that need it, one at a time: those whose configuration or program is newer than their server.
 
-    Before every step all members are looked at, and all load balancers: nobody is stopped while anybody is not Synced, in a
-    transfer or a donor, while a backup runs, or where nobody else would serve. Each is drained first (in the load balancers,
-    and by its flag for those that are not in the inventory) and put back after; the writer of a single-writer listener comes
-    last. The first surprise ends it with the others serving; run again, it first finishes the member that it left drained.
+    First all certificates are looked at: who could not join again is not stopped. Before every step all members are looked
+    at, and all load balancers: nobody is stopped while anybody is not Synced, in a transfer or a donor, while a backup runs,
+    or where nobody else would serve. Each is drained first (in the load balancers, and by its flag for those that are not in
+    the inventory) and put back after; the writer of a single-writer listener comes last. The first surprise ends it with the
+    others serving; run again, it first finishes the member that it left drained.
 
     members: these and no others, whether they need it or not.
     upgrade: bring their packages to the newest that their sources have. Only within a release of the database.
@@ -59,7 +62,7 @@ def roll(*, members: Sequence[str] = (), upgrade: bool = False, only_changed: bo
     """
     decide = partial(rolled, members=tuple(members), upgrade=upgrade, only_changed=only_changed)
     look_at = Plan("look", do(place, upgrade=upgrade).within(_LOOK_SECONDS), decide, DB | LOADBALANCER)
-    return Chain("galera.roll", *([Stage("lists", [lists], DB)] if upgrade else []), look_at)
+    return Chain("galera.roll", look_before(), *([Stage("lists", [lists], DB)] if upgrade else []), look_at)
 
 
 _LOOK_SECONDS = 180.0  # a package manager may be slow to say what it has
@@ -68,10 +71,21 @@ _LOOK_SECONDS = 180.0  # a package manager may be slow to say what it has
 def rolled(seen: Seen[Place], *, members: Sequence[str], upgrade: bool, only_changed: bool) -> Chain:
     """The chain for what was seen: a unit for each member's turn."""
     found = turns(seen, members=members, only_changed=only_changed)
+    if upgrade and (beyond := _beyond(seen)):
+        raise Refused(f"Nobody is restarted: {' '.join(beyond)}")
     if not found:
         return Chain("nothing", reasons=["No member needs a restart."])
     units = [one(turn, upgrade=upgrade and bool(_upkeep_pending(seen, turn.name))) for turn in found]
     return Chain("roll", *units, *proofs(), reasons=[f"{turn.why}." for turn in found])
+
+
+def _beyond(seen: Seen[Place]) -> list[str]:
+    """Whose packages would bring another release of the database: that is galera.upgrade, with its own looks."""
+    kept = {name: place.upkeep for name, place in seen.items() if place.upkeep}
+    new = {name: other_release(one.member.version, one.pending) for name, one in kept.items()}
+    return [
+        f"The packages of {name} would bring {to}, another release: that is galera.upgrade." for name, to in new.items() if to
+    ]
 
 
 def _upkeep_pending(seen: Seen[Place], name: str) -> tuple[str, ...]:
@@ -86,9 +100,9 @@ def one(turn: Turn, *, upgrade: bool) -> Chain:
     return Chain(name, *parts, *back(name), unit=True, left=f"{name} may be left drained: run galera.roll again")
 
 
-def gate(name: str) -> Check[Place]:
-    """Nobody is stopped, drained or restarted unless all others are well."""
-    return Check(place, partial(not_safe, name=name), DB | LOADBALANCER)
+def gate(name: str, waiting: Sequence[str] = ()) -> Check[Place]:
+    """Nobody is stopped, drained or restarted unless all others are well, but for those who wait for their own turn."""
+    return Check(place, partial(not_safe, name=name, waiting=tuple(waiting)), DB | LOADBALANCER)
 
 
 def _out(name: str, *, upgrade: bool) -> list[Stage]:

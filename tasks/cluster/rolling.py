@@ -12,7 +12,7 @@ from nornir_stack.tasks.cluster.views import words
 from nornir_stack.tasks.loadbalancer.runtime import not_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from nornir_stack.tasks.cluster.member import Member
     from nornir_stack.tasks.cluster.upkeep import Place, Upkeep
@@ -102,14 +102,16 @@ def left_drained(seen: Seen[Place]) -> list[str]:
     return [name for name, place in seen.items() if place.upkeep and (place.upkeep.drained or name in drained)]
 
 
-def not_safe(seen: Seen[Place], name: str) -> list[str]:
+def not_safe(seen: Seen[Place], name: str, *, waiting: Collection[str] = ()) -> list[str]:
     """Why `name` may not be stopped now: anybody else is not well, a backup runs, nobody would be left to serve.
 
-    `name` itself may be down or out of service. An empty name: why nobody may be.
+    `name` itself may be down or out of service, and those who are known to be down until their turn comes (`waiting`). An
+    empty name: why nobody may be.
     """
+    out = {name, *waiting}
     members = members_of(seen)
     problems = [f"{host} was not seen ({why})." for host, why in seen.missing.items()]
-    problems += [f"{host} is down." for host, member in members.items() if not member.running and host != name]
+    problems += [f"{host} is down." for host, member in members.items() if not member.running and host not in out]
     problems += disagreement(members)
     problems += [
         f"A backup runs on {host} ({words(place.upkeep.backups)})."
@@ -120,7 +122,7 @@ def not_safe(seen: Seen[Place], name: str) -> list[str]:
         problems.append("Nobody else would be left to serve." if name else "Nobody is Synced.")
     for host, place in seen.items():
         if place.backends:
-            problems += [f"{host}: {sentence}." for sentence in not_up(without(place.backends, name))]
+            problems += [f"{host}: {sentence}." for sentence in not_up(without(place.backends, *out))]
     return problems
 
 
@@ -130,9 +132,9 @@ def members_of(seen: Seen[Place]) -> Seen[Member]:
     return Seen(members, {}, tuple(members))
 
 
-def without(backends: Backends, name: str) -> Backends:
-    """A load balancer, as if `name` did not stand behind it."""
-    return replace(backends, wanted=tuple(pair for pair in backends.wanted if pair[1] != name))
+def without(backends: Backends, *names: str) -> Backends:
+    """A load balancer, as if `names` did not stand behind it."""
+    return replace(backends, wanted=tuple(pair for pair in backends.wanted if pair[1] not in names))
 
 
 def not_back(seen: Seen[Backends], name: str) -> list[str]:
@@ -142,4 +144,3 @@ def not_back(seen: Seen[Backends], name: str) -> list[str]:
         only = replace(now, wanted=tuple(pair for pair in now.wanted if pair[1] == name))
         problems += [f"{host}: {sentence}." for sentence in not_up(only)]
     return problems
-

@@ -10,15 +10,20 @@ from nornir_stack.node import Node
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.cluster.judge import disagreement, unhealthy
 from nornir_stack.tasks.cluster.observe import look, member_of
+from nornir_stack.tasks.cluster.release import no_copy, version
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
     from nornir_stack.tasks.cluster.member import Member
+    from nornir_stack.tasks.cluster.release import Version
 
 _SIZE = r"""
 if [ -d "$1" ]; then du -s -k -- "$1" 2>/dev/null | { read -r size rest; echo "${size:-0}"; }; else echo 0; fi
+! mountpoint -q "$1" || echo mounted
+server=$(command -v mariadbd || command -v mysqld) && "$server" --no-defaults --version | sed 's/^.*Ver //'
+:
 """
 _SIZE_SECONDS = 50.0
 _SPARE = 1.1  # what is written while the copy is taken
@@ -26,18 +31,20 @@ _SPARE = 1.1  # what is written while the copy is taken
 
 @dataclass(frozen=True)
 class Room:
-    """A member, and the bytes that its data folder takes."""
+    """A member, the bytes that its data folder takes, and the version of its program. `mounted`: a disk is mounted there."""
 
     member: Member
     data_bytes: int
+    version: Version | None = None
+    mounted: bool = False
 
 
 def room(task: Task) -> Result[Room]:
-    """Observe a member and the size of its data."""
+    """Observe a member, the size of its data, and its program."""
     node = Node(task)
     galera, _ = member_of(node)
-    size = node.read(sh(_SIZE, galera.datadir, label=f"size of {galera.datadir}"), timeout=_SIZE_SECONDS).text
-    return node.done(Room(look(node), int(size) * 1024))
+    said = node.read(sh(_SIZE, galera.datadir, label=f"size of {galera.datadir}"), timeout=_SIZE_SECONDS).lines
+    return node.done(Room(look(node), int(said[0]) * 1024, version(said[-1] if len(said) > 1 else None), "mounted" in said))
 
 
 def cannot_join(seen: Seen[Room], name: str) -> list[str]:
@@ -56,11 +63,35 @@ def cannot_join(seen: Seen[Room], name: str) -> list[str]:
         tuple(host for host in seen.hosts if host != name),
     )
     problems = unhealthy(others)
-    needed = max((one.data_bytes for host, one in seen.items() if host != name), default=0)
-    have = (mine.member.free_bytes or 0) + mine.data_bytes
-    if mine.member.free_bytes is not None and have < needed * _SPARE:
-        problems.append(f"a full copy needs {_gib(needed * _SPARE)} and it has room for {_gib(have)}.")
-    return problems
+    serving = [one.member.wsrep for _, one in seen.items() if one.member.serves and one.member.wsrep]
+    behind = mine.member.position
+    if not behind.known or not any(wsrep.keeps(behind.seqno) for wsrep in serving):  # it takes a full copy
+        problems += no_copy(name, mine.version, {host: one.version for host, one in seen.items() if one.member.serves})
+    return problems + no_room(seen, name)
+
+
+def no_room(seen: Seen[Room], name: str) -> list[str]:
+    """Why a full copy of the largest of the others has no room on `name`; nothing where that is not known."""
+    if name not in seen or (free := seen[name].member.free_bytes) is None:
+        return []
+    needed = max((one.data_bytes for host, one in seen.items() if host != name), default=0) * _SPARE
+    have = free + seen[name].data_bytes
+    return [f"{name}: a full copy needs {_gib(needed)} and it has room for {_gib(have)}."] if have < needed else []
+
+
+def cannot_keep(seen: Seen[Room], name: str) -> list[str]:
+    """Why the data of `name` cannot be kept aside while it takes a full copy of the largest of the others."""
+    if name not in seen:
+        return []
+    mine = seen[name]
+    other = "Or say backup_first=no: then what only it has is overwritten."
+    if mine.mounted:
+        return [f"{name}: a disk is mounted at its data folder, which cannot be kept aside: back it up by hand. {other}"]
+    needed = max((one.data_bytes for host, one in seen.items() if host != name), default=0) * _SPARE
+    have = mine.member.free_bytes
+    if have is None or have >= needed:
+        return []
+    return [f"{name}: its data are kept aside, so a full copy needs {_gib(needed)} and has {_gib(have)}: make room. {other}"]
 
 
 def _gib(size: float) -> str:

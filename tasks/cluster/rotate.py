@@ -83,4 +83,4 @@ def wanted_ways(privileges: Mapping[str, Any], wanted: str, label: str, *, finis
         if wanted not in now:
             raise Refused(f"{label} has not the new password yet: run this without finish first.")
         return [] if now == [wanted] else [wanted]
-    return [] if wanted in now else [wanted, now[0]]
+    return [] if wanted in now else [wanted, *now]

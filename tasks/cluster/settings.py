@@ -36,6 +36,24 @@ class Tls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Repository:
+    """Where the packages of a release are. `key`: the armoured public key itself, or a keyring's path on the nodes."""
+
+    uri: Text
+    key: Annotated[str, form(r"(?s)/.*|\s*-----BEGIN PGP.*", "an armoured public key, or an absolute path on the nodes")]
+    suite: Text = ""  # apt's, such as bookworm; one that ends with / has no components
+    components: tuple[Text, ...] = ("main",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """The release of MariaDB that members are to have. `repository`: None means that the nodes' own sources have it."""
+
+    version: Annotated[str, form(r"\d+\.\d+", "a release such as '11.8', in quotes")]
+    repository: Repository | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class User:
     """A user of the database, made once and replicated. `grants` are such as `SELECT ON shop.*`."""
 
@@ -60,6 +78,7 @@ class Galera:
     address: Address  # this member's own, by default its hostname
     network: Text = "data"
     product: Literal["mariadb", "percona"] = "mariadb"
+    release: Release | None = None  # None: what the nodes' sources have
     datadir: AbsolutePath = "/var/lib/mysql/mysql_data"
     data_mount: AbsolutePath | None = None  # must be mounted before the server starts; datadir lies in a folder of it
     buffer_pool: Literal["auto"] | Size = "auto"  # auto: from the node's memory
@@ -114,7 +133,7 @@ class Galera:
             yield from _agreement(members)
 
 
-_COMMON = ("network", "product", "sst_method", "sst_user", "sst_password", "root_password", "schemas", "users")
+_COMMON = ("network", "product", "release", "sst_method", "sst_user", "sst_password", "root_password", "schemas", "users")
 
 
 def _dangers(name: str, galera: Galera) -> Iterator[Finding]:

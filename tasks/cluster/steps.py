@@ -19,22 +19,27 @@ from nornir_stack.tasks.cluster.judge import (
     not_running,
     somebody_primary,
     stale_views,
+    still_under_way,
     unhealthy,
     unsettled,
 )
 from nornir_stack.tasks.cluster.member import NOWHERE
 from nornir_stack.tasks.cluster.observe import observe_member
+from nornir_stack.tasks.cluster.position import recover_position, roll_back_prepared
 from nornir_stack.tasks.cluster.product import DB
+from nornir_stack.tasks.cluster.release import newer_among, no_copy, version
+from nornir_stack.tasks.cluster.room import cannot_keep, no_room, room
 from nornir_stack.tasks.cluster.save import save_state
-from nornir_stack.tasks.cluster.views import words
+from nornir_stack.tasks.cluster.views import unknown, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
     from nornir_stack.select import Selector
     from nornir_stack.tasks.cluster.member import Member, Position
+    from nornir_stack.tasks.cluster.release import Version
 
 SETTLE_SECONDS = 3600.0  # a state transfer that is under way
 EXPEL_SECONDS = 60.0  # the others to expel a member that crashed or hung just now (evs.inactive_timeout, pc.wait_prim)
@@ -46,12 +51,14 @@ _LOOKS_MORE = 3  # looks beyond one for each member, before the members are said
 class Course:
     """How to go on: who decides, who is lost, and what was done so far.
 
-    `save`: copy what each member knows of itself before the first change. `proofs`: what ends a course that changed anything.
+    `save`: copy what each member knows of itself before the first change. `keep`: the data of who is given up are kept aside.
+    `proofs`: what ends a course that changed anything.
     """
 
     decide: Callable[[Seen[Member]], Decision]
     lost: tuple[str, ...] = ()
     save: bool = False
+    keep: bool = False
     proofs: tuple[Stage | Plan[Any], ...] = ()
     last: Decision | None = None
     depth: int = 0
@@ -103,57 +110,107 @@ def planned(seen: Seen[Member], *, course: Course) -> Chain:
     if course.depth > len(seen.hosts) + _LOOKS_MORE:
         raise Refused("the members were looked at again and again and did not settle: look at them with galera.observe")
     if isinstance(decision, Wait):
-        settled = Check(observe_member, unsettled, DB, within=SETTLE_SECONDS)
+        settled = Check(observe_member, still_under_way, DB, within=SETTLE_SECONDS)
         stage = Stage("settle", [], hosts(*decision.members), until=settled)
         return Chain("wait", stage, course.after(decision), reasons=[decision.reason])
     if decision == course.last:
         raise Refused("what was done just now would be done again: it changed nothing that decides")
     if isinstance(decision, Form):
         return _form(decision, seen, course)
-    return Chain(*_preliminary(decision, course), reasons=_said(decision))
+    return Chain(*_preliminary(decision, seen, course), reasons=_said(decision))
 
 
 def _said(decision: RecoverPositions | Stop | Promote) -> tuple[str, ...]:
     return (*decision.reasons, *getattr(decision, "branches", ()), *getattr(decision, "losses", ()))
 
 
-def _preliminary(decision: RecoverPositions | Stop | Promote, course: Course) -> tuple[Any, ...]:
+def _preliminary(decision: RecoverPositions | Stop | Promote, seen: Seen[Member], course: Course) -> tuple[Any, ...]:
     """Name and parts of a chain after which more is known."""
     name: str
-    part: Stage | Plan[Member]
+    parts: list[Stage | Plan[Member]]
     if isinstance(decision, RecoverPositions):
-        name, part = "positions", Stage("recover positions", [acts.recover_position], hosts(*decision.members))
+        name, parts = "positions", [Stage("recover positions", [recover_position], hosts(*decision.members))]
     elif isinstance(decision, Stop):
-        name, part = "stop", Stage("stop", [acts.stop], hosts(*decision.members))
+        name, parts = "stop", [Stage("stop", [acts.stop], hosts(*decision.members))]
     else:
         still = partial(_still_without, decision=decision, lost=course.lost)
-        name, part = "promote", Plan(f"promote {decision.mandate.host}", observe_member, still, DB)
-    return name, *course.saves(), part, course.after(decision)
+        name, parts = "promote", [*_reunion(seen), Plan(f"promote {decision.mandate.host}", observe_member, still, DB)]
+    return name, *course.saves(), *parts, course.after(decision)
+
+
+def _reunion(seen: Seen[Member]) -> list[Stage]:
+    """Where those who run outside are a majority and do not all count each other, they may become Primary by themselves."""
+    outside = {host: member.wsrep for host, member in seen.items() if member.outside and member.wsrep}
+    apart = any(wsrep.size < len(outside) for wsrep in outside.values())
+    if not apart or 2 * len(outside) <= len(seen.hosts):
+        return []
+    return [Stage("find each other", [acts.find_each_other], hosts(*outside))]
 
 
 def _still_without(seen: Seen[Member], *, decision: Promote, lost: tuple[str, ...]) -> Chain:
-    """The promotion, unless the members have found each other meanwhile: after a partition they do so within seconds."""
+    """The promotion, unless the members have found each other meanwhile: after a partition they do so within seconds.
+
+    This look at all members is the barrier before it.
+    """
+    if hidden := unknown(seen, lost):
+        raise Refused(" ".join(hidden))
     primary = [name for name, member in seen.items() if member.primary]
     if primary:
         return Chain("found each other", reasons=[f"{words(primary)} became Primary by themselves: nobody is made so."])
-    return Chain("promote", _promotion(decision, seen, lost))
+    return Chain("promote", _promotion(decision, seen))
 
 
-def _promotion(decision: Promote, seen: Seen[Member], lost: tuple[str, ...]) -> Stage:
+def _promotion(decision: Promote, seen: Seen[Member]) -> Stage:
     leader = decision.mandate.host
     wsrep = seen[leader].wsrep
     up = partial(not_promoted, name=leader, size=wsrep.size if wsrep else 1)
-    return Stage(
-        "make Primary",
-        [do(acts.promote, mandate=decision.mandate)],
-        hosts(leader),
-        before=Check(observe_member, partial(somebody_primary, missing_ok=lost), DB),
-        until=Check(observe_member, up, DB, within=AGREE_SECONDS),
-    )
+    until = Check(observe_member, up, DB, within=AGREE_SECONDS)
+    return Stage("make Primary", [do(acts.promote, mandate=decision.mandate)], hosts(leader), until=until)
+
+
+def _copies(decision: Form, seen: Seen[Member], lost: Sequence[str]) -> list[str]:
+    """Who might take a full copy of a newer release, and what to do instead. Those who join earlier may be the donor, too."""
+    versions = {host: version(member.version) for host, member in seen.items()}
+    donors = [host for host, member in seen.items() if member.primary and host not in decision.discard]
+    donors += [decision.mandate.host] if decision.mandate else []
+    stuck: dict[str, dict[str, Version | None]] = {}
+    for host in decision.joiners:
+        newer = newer_among(versions[host], {one: versions[one] for one in donors})
+        if newer and _may_copy(decision, host, seen):
+            stuck[host] = {**newer}
+        else:
+            donors.append(host)
+    first = _without(decision, stuck, lost) if decision.mandate else ""
+    return [text for host, newer in stuck.items() for text in no_copy(host, versions[host], newer, first=first)]
+
+
+def _may_copy(decision: Form, host: str, seen: Seen[Member]) -> bool:
+    """Whether a joiner may need a full copy. Who lives says how far back it has what others missed; how far back one has it
+    that is bootstrapped (gcache.recover) is known only when it runs.
+    """
+    member = seen[host]
+    if host in decision.discard or member.prepared or not member.position.known:
+        return True
+    if decision.mandate:
+        return member.position != decision.mandate.position
+    return not any(one.serves and one.wsrep and one.wsrep.keeps(member.position.seqno) for _, one in seen.items())
+
+
+def _without(decision: Form, stuck: Iterable[str], lost: Sequence[str]) -> str:
+    """The command that leaves them out."""
+    mandate = decision.mandate
+    chain = "galera.form" if mandate and mandate.fresh else "galera.recover"
+    keep = f" keep={mandate.host}" if mandate and decision.discard else ""
+    return f"Start the others without {words(stuck)}: {chain} missing={','.join([*lost, *stuck])}{keep}."
 
 
 def _form(decision: Form, seen: Seen[Member], course: Course) -> Chain:
+    if problems := _copies(decision, seen, course.lost):
+        raise Refused(" ".join(problems))
     reasons = [*decision.reasons, *decision.losses]
+    kept = [host for host in decision.discard if course.keep and (seen[host].data or seen[host].running)]
+    if kept:
+        reasons.append(f"What {words(kept)} had is kept there, as the data folder with .given-up-TIME at its end.")
     others = tuple(dict.fromkeys((*decision.stop_first, *decision.joiners)))
     living = decision.mandate is None and not decision.discard  # else each side of a split counts its own
     if living and others and (stale := stale_views(seen)):
@@ -161,22 +218,30 @@ def _form(decision: Form, seen: Seen[Member], course: Course) -> Chain:
         waiting = Stage("agree on members", [], hosts(*others), until=agreed)
         return Chain("wait", waiting, course.after(Wait(others, stale[0])), reasons=stale)
     if decision.mandate is None and decision.stop_first:  # what they know is in their files only after the stop
-        stages = _stops(decision, seen)
-        return Chain("stop", *course.saves(), *stages, course.after(decision), reasons=reasons)
-    return Chain("form", *course.saves(), *steps(decision, seen, course.lost), *course.proofs, reasons=reasons)
+        stages = [*_beside(kept), *course.saves(), *_stops(decision, seen, keep=course.keep)]
+        return Chain("stop", *stages, course.after(decision), reasons=reasons)
+    stages = [*_beside(kept), *course.saves(), *steps(decision, seen, course.lost, keep=course.keep)]
+    return Chain("form", *stages, *course.proofs, reasons=reasons)
 
 
-def _stops(decision: Form, seen: Seen[Member]) -> list[Stage]:
+def _beside(kept: Sequence[str]) -> list[Stage]:
+    """Before anybody is touched: room for a copy beside data that are kept."""
+    checks = {name: Check(room, partial(cannot_keep, name=name), DB) for name in kept}
+    return [Stage(f"room to keep {name}", [], hosts(name), until=check) for name, check in checks.items()]
+
+
+def _stops(decision: Form, seen: Seen[Member], *, keep: bool) -> list[Stage]:
     given_up = [name for name in decision.stop_first if name in decision.discard]
     plain = [name for name in decision.stop_first if name not in decision.discard]
     found = [Stage("stop", [acts.stop], hosts(*plain))] if plain else []
     return found + [
-        Stage(f"stop and give up {name}", [do(acts.give_up, seen=seen[name].position)], hosts(name)) for name in given_up
+        Stage(f"stop and give up {name}", [do(acts.give_up, seen=seen[name].position, keep=keep)], hosts(name))
+        for name in given_up
     ]
 
 
-def steps(decision: Form, seen: Seen[Member], lost: tuple[str, ...]) -> list[Stage]:
-    """The stages of a decision, in the order of its fields, each behind its barrier."""
+def steps(decision: Form, seen: Seen[Member], lost: tuple[str, ...], *, keep: bool = False) -> list[Stage]:
+    """The stages of a decision, in the order of its fields, each behind its barrier. `keep`: data that are given up."""
     found = [
         Stage(name, [task], hosts(*members))
         for name, task, members in (
@@ -187,19 +252,27 @@ def steps(decision: Form, seen: Seen[Member], lost: tuple[str, ...]) -> list[Sta
         )
         if members
     ]
-    found += [Stage(f"give up {name}", [do(acts.discard, seen=seen[name].position)], hosts(name)) for name in decision.discard]
+    found += [
+        Stage(f"give up {name}", [do(acts.discard, seen=seen[name].position, keep=keep)], hosts(name))
+        for name in decision.discard
+    ]
     if decision.mandate:
         leader = decision.mandate.host
         found.append(
             Stage(
                 f"bootstrap {leader}",
-                [do(acts.bootstrap, mandate=decision.mandate), transfer_user],
+                [do(acts.bootstrap, mandate=decision.mandate), roll_back_prepared, transfer_user],
                 hosts(leader),
                 before=Check(observe_member, partial(somebody_primary, missing_ok=lost), DB),
                 until=Check(observe_member, partial(not_running, name=leader), DB, within=AGREE_SECONDS),
             )
         )
-    found += [joining(name, NOWHERE if name in decision.discard else seen[name].position) for name in decision.joiners]
+    copied = bool(decision.mandate is None or not decision.mandate.fresh)  # there is something to be copied
+    for name in decision.joiners:
+        position = NOWHERE if name in decision.discard else seen[name].position
+        if position.blank and copied:
+            found.append(Stage(f"room on {name}", [], hosts(name), until=Check(room, partial(no_room, name=name), DB)))
+        found.append(joining(name, position))
     for name in decision.restart_normally:
         whole = Check(observe_member, partial(unhealthy, missing_ok=lost), DB)
         again = Check(observe_member, partial(not_grown, name=name), DB, within=AGREE_SECONDS)

@@ -40,13 +40,14 @@ for p in /proc/[0-9]*; do
     IFS= read -r c 2>/dev/null <"$p/comm" || continue
     case $c in mariadb-backup|mariabackup|xtrabackup|mariadb-dump|mysqldump|mydumper) echo "backup $c";; esac
 done
+! systemctl is-active --quiet nornir-stack-backup.service || echo "backup galera.backup"
 for path; do
     if [ -d "$path" ]; then find "$path" -name '*.cnf' -exec stat -L -c 'config %Y %n' {} +
     elif [ -f "$path" ]; then stat -L -c 'config %Y %n' "$path"; fi
 done 2>/dev/null
 :
 """
-_DNF = """
+CHECK_UPDATE = """
 export LC_ALL=C
 dnf -q check-update "$@" </dev/null
 :
@@ -136,7 +137,7 @@ def _newer(node: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
     kind = family(node).manager
     manager, work = MANAGERS[kind], to_upgrade(node)
     if kind == "dnf":
-        lines = newer_by_dnf(node.read(sh(_DNF, *work.install, label="dnf check-update"), timeout=_LIST_SECONDS).stdout)
+        lines = newer_by_dnf(node.read(sh(CHECK_UPDATE, *work.install, label="dnf check-update"), timeout=_LIST_SECONDS).stdout)
     else:
         forecast = manager.forecast(work)
         lines = manager.parse_forecast(node.read(forecast).stdout).lines if forecast else ()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def words(names: Iterable[str]) -> str:
     """Names as people write them: db1, db2 and db3."""
     listed = list(names)
-    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if listed[2:] else listed)
 
 
 def unknown(seen: Seen[Member], lost: Sequence[str] = ()) -> list[str]:
@@ -29,6 +29,8 @@ def unknown(seen: Seen[Member], lost: Sequence[str] = ()) -> list[str]:
         member = seen[host]
         if host in lost and member.running:
             said.append(f"{host} was named as lost, but it runs. Stop it, or do not name it.")
+        elif member.crashing:
+            said.append(f"The server on {host} fails and is started again and again: look at its log, then stop its unit.")
         elif member.silent:
             said.append(f"The server on {host} answers no SQL: it may be Primary. Look at it (log, login), or stop it.")
         elif member.standalone and (member.schemas or not member.position.blank):

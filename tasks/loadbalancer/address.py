@@ -1,4 +1,4 @@
-"""The virtual address on the one load balancer that has it."""
+"""The virtual address on the one load balancer that has it; shared ones are keepalived's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from nornir_stack.node import Node
 from nornir_stack.select import role
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.loadbalancer.config import template_text
+from nornir_stack.tasks.loadbalancer.keepalived import retire
 from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
+from nornir_stack.tasks.system.kernel import sysctl
 from nornir_stack.tasks.system.services import service
 from nornir_stack.tasks.system.templates import render
 
@@ -38,11 +40,12 @@ def virtual_address(task: Task) -> Result[str]:
 
     A unit of systemd puts it on the loopback interface, where nothing of the node's own network is touched; the kernel
     answers for it on all interfaces. Raises Refused where another machine answers at it, where the kernel is told not to
-    answer (arp_ignore), for an IPv6 address, and where two load balancers share it (that is for keepalived).
+    answer (arp_ignore), for an IPv6 address, and where two load balancers share it without keepalived.
     """
     address = settings_of(task.host, LoadBalancer).virtual_address
     refuse_what_needs_more(task.host.name, task.nornir.inventory)
     node = Node(task)
+    retire(node)
     seen = set(node.read(sh(_LOOK, str(address)), independent=True).lines)
     refuse_conflict(node.name, str(address), seen)
     text = render("virtual-address.service.j2", template_text("virtual-address.service.j2"), {"address": address})
@@ -58,6 +61,17 @@ def virtual_address(task: Task) -> Result[str]:
     return node.done(str(address))
 
 
+def may_be_elsewhere(task: Task) -> Result[None]:
+    """Prepare this node for an address that it shares: haproxy may listen there before it has it, and no unit keeps it."""
+    node = Node(task)
+    if node.read_file(_FILE, independent=True) is not None:
+        node.change("systemctl", "disable", "--now", UNIT, repeatable=True)
+        node.remove_file(_FILE)
+        node.change("systemctl", "daemon-reload", repeatable=True)
+    node.then(sysctl, values={"net.ipv4.ip_nonlocal_bind": 1}, label="virtual-address")
+    return node.done()
+
+
 def refuse_what_needs_more(name: str, inventory: Inventory) -> None:
     """Raise Refused for an address that one unit on one node cannot give."""
     address = settings_of(inventory.hosts[name], LoadBalancer).virtual_address
@@ -67,7 +81,7 @@ def refuse_what_needs_more(name: str, inventory: Inventory) -> None:
         if other != name and settings_of(inventory.hosts[other], LoadBalancer).virtual_address == address:
             raise Refused(
                 f"{name} and {other} share the virtual address {address}: both would answer at once;"
-                " give it to one, until keepalived moves it between them"
+                " set loadbalancer.keepalived, which moves it between them, or give it to one"
             )
 
 

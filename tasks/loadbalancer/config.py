@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,17 @@ DATABASE_PORT = 3306
 
 @dataclass(frozen=True)
 class Server:
-    """A member behind a listener. `ends_others`: when it comes back, sessions on members that stood in for it end."""
+    """A member behind a listener. `ends_others`: when it comes back, sessions on members that stood in for it end.
+
+    `tracks`: the listener whose check of the same member serves this one too; '' where it has its own.
+    """
 
     name: str
     address: str
     weight: int
     backup: bool = False
     ends_others: bool = False
+    tracks: str = ""
 
 
 def servers(listener: Listener, inventory: Inventory) -> tuple[Server, ...]:
@@ -56,11 +60,12 @@ def servers(listener: Listener, inventory: Inventory) -> tuple[Server, ...]:
 def configuration(host: Host, inventory: Inventory) -> str:
     """The text of haproxy.cfg for a load balancer. Raises UsageError (InventoryError) before anything is touched."""
     mine = settings_of(host, LoadBalancer)
-    values = {
+    listeners = [_listener(mine, name, listener, inventory) for name, listener in mine.listeners.items()]
+    values: dict[str, Any] = {
         "chroot": CHROOT,
         "stats_socket": mine.stats_socket,
         "state_file": STATE_FILE,
-        "listeners": [_listener(mine, name, listener, inventory) for name, listener in mine.listeners.items()],
+        "listeners": _one_check_each(listeners),
     }
     without = render("haproxy.cfg.j2", template_text("haproxy.cfg.j2"), {**values, "mark": "-"})
     return render("haproxy.cfg.j2", template_text("haproxy.cfg.j2"), {**values, "mark": mark(without)})
@@ -91,6 +96,18 @@ def _listener(mine: LoadBalancer, name: str, listener: Listener, inventory: Inve
         "check_port": listener.check_port,
         "servers": behind,
     }
+
+
+def _one_check_each(listeners: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A member is asked once, however many listeners it stands behind: each question costs it a process."""
+    first: dict[tuple[object, ...], str] = {}
+    found = []
+    for listener in listeners:
+        asked = (listener["check_path"], listener["check_port"])
+        known = [(server, first.setdefault((*asked, server.address), listener["name"])) for server in listener["servers"]]
+        own = [replace(server, tracks="" if by == listener["name"] else by) for server, by in known]
+        found.append({**listener, "servers": own})
+    return found
 
 
 def endpoint(address: IPv4Address | IPv6Address, port: int) -> str:

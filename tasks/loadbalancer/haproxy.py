@@ -11,7 +11,7 @@ from nornir_stack.errors import Refused
 from nornir_stack.node import Node
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.loadbalancer import runtime
-from nornir_stack.tasks.loadbalancer.address import virtual_address
+from nornir_stack.tasks.loadbalancer.address import may_be_elsewhere, virtual_address
 from nornir_stack.tasks.loadbalancer.config import CONFIG, STATE_FILE, configuration, mark_in
 from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
 from nornir_stack.tasks.system.facts import family
@@ -30,7 +30,7 @@ _RELOAD_SECONDS = 20.0
 
 
 def haproxy(task: Task) -> Result[str]:
-    """Have HAProxy run as the inventory says, with the virtual address; the value is the configuration.
+    """Have HAProxy run as the inventory says, with the virtual address if it is not shared; the value is the configuration.
 
     HAProxy itself checks the new file, on the node and before it replaces the old one, in a dry run too (unless it is not
     installed yet). A change is a reload: connections live on, and servers keep what they were set to. Raises Refused with
@@ -44,7 +44,10 @@ def haproxy(task: Task) -> Result[str]:
     ran = unit_state(task, unit=unit).value.running
     packages(task, present=[*family(node).package("haproxy"), *more], no_start=True)
     check(node, text)
-    virtual_address(task)
+    if mine.keepalived:
+        may_be_elsewhere(task)
+    else:
+        virtual_address(task)
     node.write_file(STATE_FILE, NO_STATE, independent=True)
     written = node.write_file(CONFIG, text, independent=True)
     said = runtime.look(node, mine, "show info", independent=True)
@@ -53,9 +56,7 @@ def haproxy(task: Task) -> Result[str]:
         # it runs with a configuration of somebody else, who put the socket elsewhere or has none
         node.change("systemctl", "reload", unit, repeatable=True)
     elif reload_needed:
-        node.gate.effect(
-            f"reload {unit}, servers keep their state", lambda: _reload(node, mine, unit, text), repeatable=True
-        )
+        node.gate.effect(f"reload {unit}, servers keep their state", lambda: _reload(node, mine, unit, text), repeatable=True)
     node.then(service, unit=unit, state="started", enabled=True)
     return node.done(text)
 

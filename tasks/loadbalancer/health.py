@@ -14,6 +14,7 @@ from nornir_stack.tasks.loadbalancer.config import endpoint, template_text
 from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
 from nornir_stack.tasks.system.facts import family
 from nornir_stack.tasks.system.firewall import firewall
+from nornir_stack.tasks.system.kernel import sysctl
 from nornir_stack.tasks.system.services import service
 from nornir_stack.tasks.system.templates import render
 
@@ -30,6 +31,7 @@ SOCKET = "galera-health.socket"
 UNITS = "/etc/systemd/system"
 DRAIN_FLAG = "/run/galera-health.drained"
 _ANSWER_SECONDS = 10.0
+_RETRIES = 6  # 0.2 seconds, doubled six times (tcp(7), tcp_retries2)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,21 @@ def open_to_balancers(task: Task) -> Result[None]:
     ports = ["3306/tcp", *(f"{port}/tcp" for port in check_ports(task.host, inventory))]
     opened = firewall(task, purpose="balancers", ports=ports, sources=balancers)
     return node.skipped(opened.skipped) if opened.skipped else node.done()
+
+
+def notice_dead_balancers(task: Task) -> Result[None]:
+    """Have the member's kernel give up a balancer that vanished amid an answer after 25 seconds; its default is 15 minutes.
+
+    Until then the session keeps its locks, and whoever comes through the other balancer waits for them. One that vanished
+    between answers is noticed by the server's own keepalives. Skipped where no balancers share an address.
+    """
+    node = Node(task)
+    inventory = task.nornir.inventory
+    balancers = [settings_of(inventory.hosts[name], LoadBalancer) for name in role("loadbalancer").hosts(inventory)]
+    if not any(balancer.keepalived for balancer in balancers):
+        return node.skipped("no load balancers share an address")
+    sysctl(task, values={"net.ipv4.tcp_retries2": _RETRIES}, label="balancers")
+    return node.done()
 
 
 def parse(answer: bytes) -> Health:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Literal
 
 import pymysql
@@ -15,6 +17,8 @@ from nornir_stack.tasks.cluster.settings import Galera, User
 from nornir_stack.tasks.loadbalancer.config import listener_of, servers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nornir.core.inventory import Inventory
     from nornir.core.task import Task
 
@@ -43,13 +47,14 @@ def members_through(task: Task, *, listener: str, tries: int = 0, user: str = ""
     """Observe: connect through the virtual address from this node, and see which member answered each time.
 
     `tries` is twice the number of members if not given; `user` one of `galera: users:`, by default the first that may
-    log in from anywhere. Raises UsageError for a listener or user that the inventory does not have.
+    log in from anywhere, else from this host's `hostname`. Raises UsageError for a listener or user that the inventory does
+    not have.
     """
     node = Node(task)
     inventory = task.nornir.inventory
     balancer, wanted = listener_of(inventory, listener, task.host)
     behind = servers(wanted, inventory)
-    login = _user(behind[0].name, inventory, user)
+    login = login_from(str(task.host.hostname), settings_of(inventory.hosts[behind[0].name], Galera).users, user)
     names = _by_address(wanted, inventory)
     target = (str(balancer.virtual_address), wanted.port)
     answered, failures = [], []
@@ -93,13 +98,30 @@ def wrong(turns: Turns) -> list[str]:
     return problems
 
 
-def _user(member: str, inventory: Inventory, name: str) -> User:
-    users = settings_of(inventory.hosts[member], Galera).users
-    found = [user for user in users if user.name == name or (not name and user.host == "%")]
+def login_from(address: str, users: Sequence[User], name: str = "") -> User:
+    """The user to connect as: the one of this name, else the first that may log in from anywhere, else from `address`.
+
+    Raises UsageError where there is none.
+    """
+    found = [user for user in users if user.name == name]
+    if not name:
+        found = [user for user in users if user.host == "%"] + [user for user in users if may_come(user.host, address)]
     if not found:
-        what = f"user {name!r}" if name else "user that may log in from anywhere (host '%')"
-        raise UsageError(f"galera.users of {member} has no {what}: a connection through the listener needs one")
+        what = f"user {name!r}" if name else f"user that may log in from {address} (its `host`, or '%')"
+        raise UsageError(f"galera.users has no {what}: a connection through the listener needs one")
     return found[0]
+
+
+def may_come(pattern: str, address: str) -> bool:
+    """Whether the host of an account (MariaDB manual, "Account Names") lets this address in: `%` and `_`, or a netmask."""
+    if "/" in pattern:
+        network, _, mask = pattern.partition("/")
+        try:
+            return ip_address(address) in ip_network(f"{network}/{mask}")
+        except ValueError:
+            return False
+    wanted = re.escape(pattern).replace("%", ".*").replace("_", ".")
+    return re.fullmatch(wanted, address, re.IGNORECASE) is not None
 
 
 def _by_address(listener: Listener, inventory: Inventory) -> dict[str, str]:

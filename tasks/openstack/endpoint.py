@@ -89,6 +89,8 @@ def endpoint(
         )
     else:
         return node.done(found)
+    if not node.dry_run:
+        cloud.renew()
     return node.done(lambda: _verified(cloud, owner, interface, region, url))
 
 

@@ -28,7 +28,7 @@ PACKAGES = {
     "mkfs.xfs": {"debian": "xfsprogs", "redhat": "xfsprogs"},
 }
 
-_WIPE = """
+WIPE = """
 set -e
 for part in $(lsblk -lnpo NAME -- "$1" | tail -n +2); do
     if [ -b "$part" ]; then wipefs -q -a -- "$part"; fi
@@ -140,7 +140,7 @@ def _command(disk: str, step: Step) -> tuple[Command, str]:  # noqa: PLR0911  on
     target = step.target
     match step.do, *step.words:
         case "wipe", found:
-            return sh(_WIPE, target), f"wipe the signatures of {target} ({found}, confirmed)"
+            return sh(WIPE, target), f"wipe the signatures of {target} ({found}, confirmed)"
         case "partition", name:
             part = disk_facts.partition_path(disk, 1)
             return sh(_PARTITION, disk, part, name), f"partition {target}: GPT, one partition {name!r}"

@@ -54,11 +54,11 @@ def decide(disk: Disk, place: Place, wanted: Wanted, *, uuid: str, confirm: str 
     if target and _as_wanted(target.holds, disk, place, wanted, target.path):
         _refuse_place(disk, place, wanted, target.path)
         return _adopted(target, place, wanted)
-    _refuse_used(disk)
+    refuse_used(disk)
     _refuse_place(disk, place, wanted, "")
     steps = []
     if not (target and not target.holds):
-        steps = _cleared(disk, confirm)
+        steps = cleared(disk, confirm)
         target = None
     return [*steps, *_made(disk, target, wanted, uuid)]
 
@@ -133,7 +133,8 @@ def _owned(now: str, wanted: str) -> bool:
     return now.partition(":")[0] == user and (not group or now.partition(":")[2] == group)
 
 
-def _refuse_used(disk: Disk) -> None:
+def refuse_used(disk: Disk) -> None:
+    """Raise Refused for a disk that something uses."""
     uses = [f"{source} is mounted on {mount}" for mount, source in disk.mounts] + list(disk.uses)
     if uses:
         raise Refused(f"{disk.path} is in use: {'; '.join(uses)}. Take it out of use first, or name another disk")
@@ -152,7 +153,8 @@ def _refuse_place(disk: Disk, place: Place, wanted: Wanted, path: str) -> None:
         )
 
 
-def _cleared(disk: Disk, confirm: str) -> list[Step]:
+def cleared(disk: Disk, confirm: str) -> list[Step]:
+    """What makes the disk empty, nothing where it is. Raises Refused unless `confirm` names all that it holds."""
     found = [disk.holds.token] if disk.holds else list(disk.more[:1])
     found += [p.holds.token if p.holds else f"partition {p.number}" for p in disk.partitions]
     if not found and disk.data:

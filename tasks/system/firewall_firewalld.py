@@ -10,7 +10,7 @@ import re
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from nornir_stack.tasks.system.firewall_rules import Opened, addresses, merged, port_words, word
+from nornir_stack.tasks.system.firewall_rules import ALL_OF_IT, WHOLE, Opened, addresses, merged, port_words, word
 
 if TYPE_CHECKING:
     from nornir_stack.tasks.system.firewall_rules import RuleSet
@@ -22,6 +22,7 @@ _HEAD = """<?xml version="1.0" encoding="utf-8"?>
   <ingress-zone name="ANY"/>
   <egress-zone name="HOST"/>"""
 _RICH = re.compile(r'rule family="ipv([46])" source address="([^"]+)" port port="(\d+)(?:-(\d+))?" protocol="(tcp|udp)" accept')
+_RICH_WHOLE = re.compile(r'rule family="ipv([46])" source address="([^"]+)" protocol value="(\w+)" accept')
 FILE = "/etc/firewalld/policies/{}.xml"
 
 
@@ -32,7 +33,9 @@ def policy_name(name: str) -> str:
 def rich_rules(wanted: RuleSet) -> list[str]:
     """One rule for each source and port, in the words of `firewall-cmd --list-rich-rules`."""
     return [
-        f'rule family="ipv{version}" source address="{address}" port port="{port}" protocol="{protocol}" accept'
+        f'rule family="ipv{version}" source address="{address}" protocol value="{protocol}" accept'
+        if protocol in WHOLE
+        else f'rule family="ipv{version}" source address="{address}" port port="{port}" protocol="{protocol}" accept'
         for version, address, port, protocol in _rules(wanted)
     ]
 
@@ -41,7 +44,8 @@ def policy_file(wanted: RuleSet) -> str:
     """The policy's file in /etc/firewalld/policies."""
     rules = [
         f'  <rule family="ipv{version}"><source address="{address}"/>'
-        f'<port port="{port}" protocol="{protocol}"/><accept/></rule>'
+        + (f'<protocol value="{protocol}"/>' if protocol in WHOLE else f'<port port="{port}" protocol="{protocol}"/>')
+        + "<accept/></rule>"
         for version, address, port, protocol in _rules(wanted)
     ]
     return "\n".join([_HEAD.format(wanted.comment), *rules, "</policy>", ""])
@@ -59,10 +63,18 @@ def _rules(wanted: RuleSet) -> list[tuple[int, str, str, str]]:
 def accepted(rules: list[str]) -> list[Opened]:
     """What rich rules of our form accept."""
     found = [_RICH.fullmatch(rule) for rule in rules]
+    whole = [_RICH_WHOLE.fullmatch(rule) for rule in rules]
     return [
-        Opened(int(rule[1]), rule[5], merged([(int(rule[3]), int(rule[4] or rule[3]))]), addresses([ip_network(rule[2])]))
-        for rule in found
-        if rule
+        *(
+            Opened(int(rule[1]), rule[5], merged([(int(rule[3]), int(rule[4] or rule[3]))]), addresses([ip_network(rule[2])]))
+            for rule in found
+            if rule
+        ),
+        *(
+            Opened(int(rule[1]), rule[3], ALL_OF_IT, addresses([ip_network(rule[2])]))
+            for rule in whole
+            if rule and rule[3] in WHOLE
+        ),
     ]
 
 

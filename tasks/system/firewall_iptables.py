@@ -8,16 +8,29 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from nornir_stack.files import unified_diff
-from nornir_stack.tasks.system.firewall_rules import Opened, addresses, comment_of, everywhere, merged, port_words
+from nornir_stack.tasks.system.firewall_rules import (
+    ALL_OF_IT,
+    WHOLE,
+    Opened,
+    addresses,
+    comment_of,
+    everywhere,
+    merged,
+    port_words,
+)
 
 if TYPE_CHECKING:
-    from nornir_stack.tasks.system.firewall_rules import RuleSet
+    from nornir_stack.tasks.system.firewall_rules import Ranges, RuleSet
 
 _ENDING = {"DROP", "REJECT", "RETURN", "QUEUE", "NFQUEUE", "TARPIT"}
 _RULE = re.compile(r"^(?:\[\d+:\d+\] )?-A (\S+)(.*)$")
 _TARGET = re.compile(r"\s-([jg]) (\S+)")
 _PLAIN = re.compile(
     r"-A INPUT(?: -s (?P<source>\S+))? -p (?P<protocol>tcp|udp) -m (?:tcp|udp|multiport) --dports? (?P<ports>[\d:,]+)"
+    r'(?: -m comment --comment (?:"[^"]*"|\S+))? -j ACCEPT'
+)
+_WHOLE = re.compile(
+    r"-A INPUT(?: -s (?P<source>\S+))? -p (?P<protocol>\d+)"
     r'(?: -m comment --comment (?:"[^"]*"|\S+))? -j ACCEPT'
 )
 _MULTIPORT = 15  # xt_multiport: at most 15 ports, a range counts as two
@@ -74,8 +87,15 @@ def parse(saved: str) -> Table:
         elif inside and line.startswith(":INPUT "):
             policy = line.split()[1]
         elif inside and (found := _RULE.match(line)):
-            chains.setdefault(found[1], []).append(f"-A {found[1]}{found[2]}".rstrip())
+            chains.setdefault(found[1], []).append(_numbered(f"-A {found[1]}{found[2]}".rstrip()))
     return Table(policy, {name: tuple(rules) for name, rules in chains.items()})
+
+
+def _numbered(rule: str) -> str:
+    """Protocols without ports by number: iptables-save writes a name where the node has /etc/protocols."""
+    for word, number in WHOLE.items():
+        rule = rule.replace(f" -p {word} ", f" -p {number} ")
+    return rule
 
 
 def wanted_rules(wanted: RuleSet | None, version: int) -> list[str]:
@@ -83,12 +103,17 @@ def wanted_rules(wanted: RuleSet | None, version: int) -> list[str]:
     if wanted is None:
         return []
     return [
-        f"-A INPUT -s {source} -p {protocol} -m multiport --dports {','.join(part)} "
-        f'-m comment --comment "{wanted.comment}" -j ACCEPT'
+        f'-A INPUT -s {source} {what} -m comment --comment "{wanted.comment}" -j ACCEPT'
         for source in wanted.sources_of(version)
         for protocol, ranges in wanted.ports.items()
-        for part in _parts(port_words(ranges, ":"))
+        for what in _what(protocol, port_words(ranges, ":"))
     ]
+
+
+def _what(protocol: str, words: list[str]) -> list[str]:
+    if protocol in WHOLE:
+        return [f"-p {WHOLE[protocol]}"]
+    return [f"-p {protocol} -m multiport --dports {','.join(part)}" for part in _parts(words)]
 
 
 def _parts(words: list[str]) -> list[list[str]]:
@@ -141,14 +166,25 @@ def edited_file(lines: list[str], name: str, wanted: list[str]) -> list[str]:
 def accepted(table: Table, version: int) -> list[Opened]:
     """What INPUT's plain rules accept before one that rejects, ours and others'; rules with further conditions do not count."""
     found = [_PLAIN.fullmatch(rule) for rule in table.input[: table.end]]
-    return [_opened(rule, version) for rule in found if rule]
+    whole = [_WHOLE.fullmatch(rule) for rule in table.input[: table.end]]
+    names = {str(number): word for word, number in WHOLE.items()}
+    return [
+        *(Opened(version, rule["protocol"], _ports(rule["ports"]), _sources(rule, version)) for rule in found if rule),
+        *(
+            Opened(version, names[rule["protocol"]], ALL_OF_IT, _sources(rule, version))
+            for rule in whole
+            if rule and rule["protocol"] in names
+        ),
+    ]
 
 
-def _opened(rule: re.Match[str], version: int) -> Opened:
-    spans = [span.partition(":") for span in rule["ports"].split(",")]
-    ports = merged([(int(first), int(last or first)) for first, _, last in spans])
-    sources = addresses([ip_network(rule["source"], strict=False)]) if rule["source"] else everywhere(version)
-    return Opened(version, rule["protocol"], ports, sources)
+def _ports(text: str) -> Ranges:
+    spans = [span.partition(":") for span in text.split(",")]
+    return merged([(int(first), int(last or first)) for first, _, last in spans])
+
+
+def _sources(rule: re.Match[str], version: int) -> Ranges:
+    return addresses([ip_network(rule["source"], strict=False)]) if rule["source"] else everywhere(version)
 
 
 def _in_input(line: str) -> bool:

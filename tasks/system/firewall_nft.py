@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from nornir_stack.files import unified_diff
 from nornir_stack.tasks.system.firewall_rules import (
+    ALL_OF_IT,
     FAMILIES,
     IPV4,
+    WHOLE,
     Opened,
     addresses,
     comment_of,
@@ -163,6 +165,9 @@ def wanted_rules(chain: InputChain, wanted: RuleSet | None) -> tuple[Opened, ...
 def text(rule: Opened, comment: str) -> str:
     """The rule as nft reads it."""
     sources = ", ".join(_span(rule.version, first, last) for first, last in rule.sources)
+    if rule.protocol in WHOLE:
+        what = f"meta l4proto {WHOLE[rule.protocol]}"
+        return f'{FAMILIES[rule.version]} saddr {{ {sources} }} {what} accept comment "{comment}"'
     ports = ", ".join(port_words(rule.ports))
     return f'{FAMILIES[rule.version]} saddr {{ {sources} }} {rule.protocol} dport {{ {ports} }} accept comment "{comment}"'
 
@@ -201,13 +206,21 @@ def _matches(rule: Rule) -> dict[str, tuple[str, Ranges]] | None:
     try:
         for part in parts[:-1]:
             match = part["match"]
+            if match["left"] == {"meta": {"key": "l4proto"}} and match["op"] == "==" and "dport" not in found:
+                found["dport"] = _whole(match["right"]), ALL_OF_IT
+                continue
             payload = match["left"]["payload"]
             if match["op"] != "==" or payload["field"] not in {"saddr", "dport"} or payload["field"] in found:
                 return None
             found[payload["field"]] = payload["protocol"], _values(match["right"])
-    except (KeyError, TypeError, ValueError):  # another kind of match, or a named set: not ours to understand
+    except (KeyError, TypeError, ValueError, StopIteration):  # another kind of match, or a named set: not ours to understand
         return None
     return found
+
+
+def _whole(right: Any) -> str:
+    """The word for a protocol without ports, which nft gives by name or by number."""
+    return next(word for word, number in WHOLE.items() if right in {word, number})
 
 
 def _values(right: Any) -> Ranges:

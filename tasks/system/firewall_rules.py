@@ -20,6 +20,9 @@ NAMED: Mapping[str, tuple[str, ...]] = {
     "galera": ("873/tcp", "3306/tcp", "4444/tcp", "4567/tcp", "4567/udp", "4568/tcp"),
 }
 PROTOCOLS = ("tcp", "udp")
+WHOLE: Mapping[str, int] = {"vrrp": 112}
+"""Protocols without ports, by the word for them, and their numbers (IANA): a rule opens all of one."""
+ALL_OF_IT: Ranges = ((0, 65535),)
 FAMILIES = {4: "ip", 6: "ip6"}  # an IP version as nft calls it
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)")
@@ -68,15 +71,16 @@ def rule_set(name: str, ports: Iterable[str], sources: Iterable[str]) -> RuleSet
         raise UsageError(f"a rule set's name has up to 10 of a-z, 0-9 and -, and begins with a letter; this is not: {name!r}")
     if isinstance(ports, str) or isinstance(sources, str):
         raise UsageError("ports and sources are lists, such as ports=['3306/tcp'] and sources=['10.0.32.0/24']")
-    read = [_port(text) for word in ports for text in NAMED.get(word, (word,))]
+    read = [_port(text) for word in ports if word not in WHOLE for text in NAMED.get(word, (word,))]
     by_protocol = {p: merged([(a, b) for protocol, a, b in read if protocol == p]) for p in PROTOCOLS}
+    by_protocol |= {word: ALL_OF_IT for word in WHOLE if word in ports}
     return RuleSet(name, {p: ranges for p, ranges in by_protocol.items() if ranges}, _sources(sources))
 
 
 def _port(text: str) -> tuple[str, int, int]:
     found = _PORT.fullmatch(text)
     if found is None:
-        raise UsageError(f"{text!r} is no port: write 3306/tcp, 5900-5999/tcp, or one of {', '.join(NAMED)}")
+        raise UsageError(f"{text!r} is no port: write 3306/tcp, 5900-5999/tcp, or one of {', '.join([*NAMED, *WHOLE])}")
     first, last = int(found[1]), int(found[2] or found[1])
     if not 1 <= first <= last <= _LAST_PORT:
         raise UsageError(f"{text!r}: ports are 1 to {_LAST_PORT}, the lower one first")
@@ -121,7 +125,7 @@ def port_words(ranges: Ranges, dash: str = "-") -> list[str]:
 def wanted_openings(wanted: RuleSet) -> dict[str, Opened]:
     """Each source with each port range as a thing of its own, by the words that a report shows."""
     return {
-        f"{port_words((ports,))[0]}/{protocol} from {word(source)}": Opened(
+        f"{protocol if protocol in WHOLE else f'{port_words((ports,))[0]}/{protocol}'} from {word(source)}": Opened(
             source.version, protocol, (ports,), addresses([source])
         )
         for source in wanted.sources

@@ -55,14 +55,29 @@ def state_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def boot(state_folder: Path) -> Iterator[Callable[..., Lab]]:
-    """`boot("db1", "db2", tree="db", disk_mib=0)`: a lab of these nodes, up; gone when the module has ended."""
+    """`boot("db1", "db2", tree="db", disk_mib=0)`: a lab of these nodes, up; gone when the module has ended.
+
+    `tree` and `suite` for all, or by node; `nics` by node: the name of each further card and the segment it is plugged into.
+    """
     del state_folder  # must be set before a lab is made
     labs: list[Lab] = []
 
-    def make(*names: str, tree: str = "base", disk_mib: int = 0) -> Lab:
+    def make(
+        *names: str,
+        tree: str | Mapping[str, str] = "base",
+        disk_mib: int = 0,
+        suite: str | Mapping[str, str] = "",
+        nics: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Lab:
         number = next(n for n in _NUMBERS if not Path(f"/sys/class/net/ns-t{n}").exists())
         network = ip_network(f"10.77.{number}.0/24")
-        nodes = tuple(NodeSpec(name, f"10.77.{number}.{11 + i}/24", tree, disk_mib) for i, name in enumerate(names))
+        trees = dict.fromkeys(names, tree) if isinstance(tree, str) else {**dict.fromkeys(names, "base"), **tree}
+        suites = dict.fromkeys(names, suite) if isinstance(suite, str) else {**dict.fromkeys(names, ""), **suite}
+        cards = {name: tuple((nics or {}).get(name, {}).items()) for name in names}
+        nodes = tuple(
+            NodeSpec(name, f"10.77.{number}.{11 + i}/24", trees[name], disk_mib, suites[name], cards[name])
+            for i, name in enumerate(names)
+        )
         lab = Lab(LabSpec(f"t{number}", network, nodes))  # type: ignore[arg-type]
         labs.append(lab)
         lab.up()

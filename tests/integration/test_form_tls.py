@@ -13,6 +13,8 @@ from nornir_stack.tasks.cluster.form import form
 from nornir_stack.tasks.cluster.judge import not_complete
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.product import DB
+from nornir_stack.tasks.cluster.recover import recover
+from nornir_stack.tasks.cluster.roll import roll
 from tests.integration.conftest import nornir
 
 if TYPE_CHECKING:
@@ -44,16 +46,26 @@ def openssl(*words: object) -> None:
     subprocess.run([str(word) for word in words], check=True, capture_output=True)
 
 
-def certify(folder: Path, name: str, address: str) -> None:
+def certify(folder: Path, name: str, address: str, *, days: int = 30) -> None:
     """A certificate for the member's address: socat compares its common name with where it sends the copy."""
     request = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     openssl(*request, "-subj", f"/CN={address}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.csr")
-    sign = ["openssl", "x509", "-req", "-days", "30", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial"]
+    sign = [
+        "openssl",
+        "x509",
+        "-req",
+        "-days",
+        str(days),
+        "-CA",
+        folder / "ca.pem",
+        "-CAkey",
+        folder / "ca.key",
+        "-CAcreateserial",
+    ]
     openssl(*sign, "-in", folder / f"{name}.csr", "-out", folder / f"{name}.pem")
 
 
-def test_members_with_certificates_form_one_cluster(lab: Lab) -> None:
-    """With tls and mariabackup the cluster forms; the provider listens with ssl; a second run changes nothing."""
+def settings(lab: Lab) -> dict[str, Any]:
     galera: dict[str, Any] = {
         "cluster_name": "tls",
         "buffer_pool": "128M",
@@ -63,8 +75,12 @@ def test_members_with_certificates_form_one_cluster(lab: Lab) -> None:
         "sst_password": Secret(literal="transfer-password"),
         "tls": {"ca": "/etc/mysql/tls/ca.pem", "cert": "/etc/mysql/tls/node.pem", "private_key": "/etc/mysql/tls/node.key"},
     }
-    data = {"db": {"galera": galera}, "defaults": {"networks": {"data": {"cidr": str(lab.spec.network)}}}}
-    with nornir(lab, {"db": NAMES}, data) as nr:
+    return {"db": {"galera": galera}, "defaults": {"networks": {"data": {"cidr": str(lab.spec.network)}}}}
+
+
+def test_members_with_certificates_form_one_cluster(lab: Lab) -> None:
+    """With tls and mariabackup the cluster forms; the provider listens with ssl; a second run changes nothing."""
+    with nornir(lab, {"db": NAMES}, settings(lab)) as nr:
         report = form().run(nr)
         assert report.ok, report.to_json() + "".join(lab.enter(name, "journalctl", "--no-pager").stdout for name in NAMES)
         assert not_complete(survey(nr, observe_member, DB)) == []
@@ -73,3 +89,29 @@ def test_members_with_certificates_form_one_cluster(lab: Lab) -> None:
         assert "mariabackup SST started on joiner" in log
         assert "transfer-password" not in report.to_json()
         assert form().run(nr).changed == ()
+
+
+def test_certificates_that_shut_a_member_out(lab: Lab, tmp_path: Path) -> None:
+    """Another authority, another name, one that has ended: told before anything is touched, whether members would be formed,
+    recovered or restarted.
+    """
+    ca = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
+    openssl(*ca, "-subj", "/CN=another ca", "-keyout", tmp_path / "ca.key", "-out", tmp_path / "ca.pem")
+    certify(tmp_path, "tls2", "10.0.0.1", days=0)
+    into = lab.nodes["tls2"].root / "etc/mysql/tls"
+    names = {"ca.pem": "ca.pem", "node.pem": "tls2.pem", "node.key": "tls2.key"}
+    good = {name: (into / name).read_bytes() for name in names}
+    try:
+        for name, new in names.items():
+            (into / name).write_bytes((tmp_path / new).read_bytes())
+        with nornir(lab, {"db": NAMES}, settings(lab)) as nr:
+            reports = [chain.run(nr) for chain in (form(), recover(), roll(members=["tls1"]))]
+    finally:
+        for name, content in good.items():
+            (into / name).write_bytes(content)
+    for report in reports:
+        said = " ".join(problem for stage in report.stages for problem in stage.problems)
+        assert report.changed == ()
+        assert "tls1 do not know the authority that signed the certificate of tls2" in said
+        assert "tls2: its certificate ended" in said
+        assert "tls2: its certificate is for 10.0.0.1, and it is" in said

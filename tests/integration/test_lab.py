@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nornir_stack.lab import Lab, LabError, LabSpec, machine, trees
+from nornir_stack.lab.machine import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,3 +214,25 @@ def test_partitions_of_a_nodes_disk(boot: Callable[..., Lab]) -> None:
     lab.down()
     assert_nothing_left(lab)
     assert not Path(f"{device}p1").exists()
+
+
+def test_more_cards_and_another_debian(boot: Callable[..., Lab]) -> None:
+    """Cards in one segment see each other and nobody else, also after a reboot; a node may be of another Debian."""
+    lab = boot("a", "b", suite={"b": "trixie"}, nics={"a": {"ex1": "outside"}, "b": {"ex1": "outside", "ex2": "inner"}})
+    assert [lab.enter(n, "cut", "-d.", "-f1", "/etc/debian_version").stdout.strip() for n in "ab"] == ["12", "13"]
+    lab.kill("b")
+    lab.start("b")
+    taken = next(line.split()[3] for line in machine.run("ip", "-o", "-4", "address").splitlines() if " lo " not in line)
+    for name, card, address in (
+        ("a", "ex1", "198.51.100.1/24"),
+        ("b", "ex1", "198.51.100.2/24"),
+        ("b", "ex2", "203.0.113.2/24"),
+    ):
+        lab.enter(name, "sh", "-c", 'ip address add "$1" dev "$2"; ip link set "$2" up', "sh", address, card)
+    wait_for(lambda: lab.enter("a", "ping", "-c", "1", "-W", "2", "198.51.100.2").returncode == 0, 20, "the segment")
+    theirs = taken.partition("/")[0]
+    lab.enter("a", "ip", "route", "add", f"{theirs}/32", "dev", "ex1")
+    assert lab.enter("a", "ping", "-c", "1", "-W", "1", theirs).returncode != 0, "this machine answers in a segment"
+    segments = set(lab.spec.segments.values())
+    lab.down()
+    assert not segments & {path.name for path in Path("/sys/class/net").iterdir()}

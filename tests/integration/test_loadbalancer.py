@@ -12,14 +12,17 @@ from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.command import sh
 from nornir_stack.connections import shell_of
 from nornir_stack.lab import machine
-from nornir_stack.results import Report, Status
+from nornir_stack.node import Node
+from nornir_stack.results import Report, Result, Status
 from nornir_stack.secret import Secret
 from nornir_stack.select import hosts
+from nornir_stack.settings import settings_of
 from nornir_stack.tasks.loadbalancer import deploy as loadbalancer
 from nornir_stack.tasks.loadbalancer.config import configuration
-from nornir_stack.tasks.loadbalancer.haproxy import haproxy
+from nornir_stack.tasks.loadbalancer.haproxy import haproxy, info
 from nornir_stack.tasks.loadbalancer.health import drain_flag, health
-from nornir_stack.tasks.loadbalancer.runtime import Backends, backends, not_up, set_server
+from nornir_stack.tasks.loadbalancer.runtime import Backends, backends, look, not_up, set_server
+from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
 from nornir_stack.tasks.loadbalancer.through import Turns, members_through
 from nornir_stack.tasks.web import deploy as web
 from nornir_stack.tasks.web.page import page
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nornir.core import Nornir
+    from nornir.core.task import Task
 
     from nornir_stack.lab import Lab
 
@@ -106,7 +110,7 @@ def nr(lab: Lab) -> Nornir:
                     "db_host": "dbcluster1.lab",
                     "user": "page",
                     "password": secret,
-                }
+                },
             },
         },
     )
@@ -170,6 +174,12 @@ def servers(nr: Nornir) -> dict[tuple[str, str], Any]:
 
 def wait_until(nr: Nornir, holds: Callable[[dict[tuple[str, str], Any]], bool], what: str, seconds: float = 30) -> None:
     machine.wait_for(lambda: holds(servers(nr)), seconds, what)
+
+
+def described(task: Task) -> Result[str]:
+    """Which configuration the HAProxy that runs was started with."""
+    node = Node(task)
+    return node.done(info(look(node, settings_of(task.host, LoadBalancer), "show info") or "").get("description", ""))
 
 
 def wait_all_up(nr: Nornir) -> None:
@@ -350,8 +360,10 @@ def test_a_reload_that_was_cut_is_made_up_for(deployed: Nornir) -> None:
         deployed,
         "lb1",
         "cd /etc/haproxy && cp haproxy.cfg keep && sed -i 's/description .*/description old/' haproxy.cfg"
-        " && systemctl reload haproxy && mv keep haproxy.cfg",
+        " && systemctl reload haproxy",
     )
+    machine.wait_for(lambda: value(deployed, "lb1", described) == "old", 30, "the reload: systemctl only signals")
+    on(deployed, "lb1", "cd /etc/haproxy && mv keep haproxy.cfg")
     assert run(deployed, "lb1", haproxy).changed
     assert not run(deployed, "lb1", haproxy).changed
 

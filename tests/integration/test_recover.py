@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nornir_stack.tasks.cluster.member import ZERO_UUID
 from nornir_stack.tasks.cluster.recover import recover
 from nornir_stack.tasks.cluster.save import FOLDER
 from tests.integration.cluster_lab import DATADIR, DB, changed_between, inside, primaries, tell, until
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 WIPE = f"find {DATADIR} -mindepth 1 -delete"
 FLAG = f"sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' {DATADIR}/grastate.dat"
+MARKED = f"sed -i 's/^uuid:.*/uuid:    {ZERO_UUID}/; s/^seqno:.*/seqno:   -1/' {DATADIR}/grastate.dat"
 EMPTY_VIEW = f": >{DATADIR}/gvwstate.dat"
 
 
@@ -39,10 +42,10 @@ def cluster(life: Life) -> Iterator[Life]:
     life.lab.heal()
 
 
-def recovered(cluster: Life, **words: str) -> Report:
+def recovered(cluster: Life) -> Report:
     """The report of a recovery that ended in one complete cluster, never two in between; a second one changed nothing."""
     with cluster.watched() as watch:
-        report = well(cluster.run(recover(**words)))
+        report = well(cluster.run(recover()))
     assert watch.splits == []
     cluster.uuid()
     assert well(cluster.run(recover())).changed == ()
@@ -71,6 +74,16 @@ def test_all_crash_at_once_under_load(cluster: Life) -> None:
     saved = {name: inside(cluster.lab, name, f"cat {FOLDER}/*/grastate.dat") for name in DB}
     assert all("seqno:   -1" in text for text in saved.values())
     tell(f"three crashed members: {report.duration:.1f} s")
+
+
+def test_system_tables_are_being_upgraded(cluster: Life) -> None:
+    """A member whose system tables are upgraded (the process stands for mariadb-upgrade) is waited for, then all is well."""
+    script = "cp /bin/sleep /run/mariadb-upgrade; systemd-run --quiet --unit=upgrade /run/mariadb-upgrade 6"
+    inside(cluster.lab, "db2", script)
+    report = well(cluster.run(recover()))
+    assert "db2 upgrades its system tables (mariadb-upgrade)" in " ".join(report.stage("recover").decided)
+    assert report.changed == ()
+    assert inside(cluster.lab, "db2", "pgrep -x mariadb-upgrade; true") == ""
 
 
 def test_stopped_cleanly_one_after_the_other(cluster: Life, seed: int) -> None:
@@ -123,6 +136,77 @@ def test_wiped_data_and_an_empty_view(cluster: Life) -> None:
     assert led(recovered(cluster)) in {"db2", "db3"}
 
 
+def test_the_most_advanced_is_marked_as_unsafe(cluster: Life) -> None:
+    """It crashed within DDL, so Galera zeroed its state: its data are asked, nothing of it is given up unsaid, and with
+    keep= it leads and no acknowledged transfer is lost.
+    """
+    uuid = cluster.uuid()
+    with cluster.bank() as bank:
+        until(lambda: len(bank.acked) > 20, 60, "20 transfers")
+        cluster.everywhere("systemctl stop mariadb", ("db2", "db3"))
+        so_far = len(bank.acked)
+        until(lambda: len(bank.acked) > so_far + 20, 60, "20 more transfers")
+        cluster.killed("db1")
+    inside(cluster.lab, "db1", MARKED)
+    dry = cluster.run(recover(), dry_run=True)
+    assert "Galera marked the data of db1 as unsafe" in " ".join(dry.stage("recover").decided)
+    said = " ".join(problem for stage in cluster.run(recover()).stages for problem in stage.problems)
+    assert "but it reaches" in said
+    assert "active" not in [seen["unit"] for seen in cluster.seen().values()]
+    well(cluster.run(recover(keep="db1")))
+    assert cluster.uuid() == uuid
+    cluster.audited(bank)
+
+
+def test_all_are_marked_as_unsafe(cluster: Life) -> None:
+    """Nobody knows where it stands: refused, with how far the data of each reach; the one that is kept leads."""
+    uuid = cluster.uuid()
+    inside(cluster.lab, "db2", "mariadb -e 'INSERT INTO my_test_db.transfer VALUES (7)'")
+    cluster.everywhere("pkill -STOP mariadbd")
+    cluster.killed(*DB)
+    cluster.everywhere(MARKED)
+    said = " ".join(problem for stage in cluster.run(recover()).stages for problem in stage.problems)
+    assert f"Their data reach: db1 to {uuid}:" in said
+    well(cluster.run(recover(keep="db2")))
+    assert cluster.uuid() == uuid
+    assert set(cluster.rows("SELECT COUNT(*) FROM my_test_db.transfer").values()) == {"1\n"}
+
+
+def test_what_was_recovered_holds_until_the_server_runs_again(cluster: Life) -> None:
+    """With the same connections: a recovery that was refused after it asked, then a day of the operator's own."""
+    cluster.killed(*DB)
+    cluster.everywhere(MARKED)
+    cluster.run(recover())
+    cluster.everywhere("sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' " + f"{DATADIR}/grastate.dat")
+    inside(
+        cluster.lab,
+        "db3",
+        "galera_new_cluster; mariadb -e 'INSERT INTO my_test_db.transfer VALUES (8)'; systemctl stop mariadb",
+    )
+    assert led(recovered(cluster)) == "db3"
+    assert set(cluster.rows("SELECT COUNT(*) FROM my_test_db.transfer").values()) == {"1\n"}
+
+
+def test_a_server_that_crashes_again_and_again(cluster: Life) -> None:
+    """systemd starts it for ever: nobody waits an hour for it, and it is said what to do."""
+    broken = "/etc/mysql/mariadb.conf.d/zz.cnf"
+    cluster.killed(*DB)
+    inside(
+        cluster.lab,
+        "db2",
+        "mkdir -p /run/systemd/system/mariadb.service.d; printf '[Service]\nExecStart=\nExecStart=/bin/sh -c \"kill -ABRT $$$$\"\n' >/run/systemd/system/mariadb.service.d/zz.conf; systemctl daemon-reload; systemctl start --no-block mariadb",
+    )
+    until(lambda: "auto-restart" in inside(cluster.lab, "db2", "systemctl show -p SubState mariadb"), 60, "the first crash")
+    said = " ".join(problem for stage in cluster.run(recover()).stages for problem in stage.problems)
+    inside(
+        cluster.lab,
+        "db2",
+        "rm -r /run/systemd/system/mariadb.service.d; systemctl daemon-reload; systemctl stop mariadb; systemctl reset-failed mariadb",
+    )
+    assert "db2 fails and is started again and again" in said
+    recovered(cluster)
+
+
 def test_survivors_that_are_not_primary(cluster: Life) -> None:
     """Two of three crash at once, the third serves nobody: it is made Primary as it runs, nobody is bootstrapped."""
     cluster.killed("db1", "db2")
@@ -157,7 +241,7 @@ def test_all_cut_from_each_other(cluster: Life) -> None:
 
 
 def test_a_split_brain_made_by_hand(cluster: Life) -> None:
-    """Two Primary components are refused and explained. With keep= the other side is given up, its state kept aside."""
+    """Two Primary components are refused and explained. With keep= the other side is given up, its data kept aside."""
     cluster.lab.partition(["db1"], ["db2", "db3"])
     cluster.until_primary("db1", "non-Primary")
     inside(cluster.lab, "db1", "mariadb -e \"SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'\"")
@@ -167,12 +251,17 @@ def test_a_split_brain_made_by_hand(cluster: Life) -> None:
     said = refusal(cluster.run(recover()))
     assert "Split brain" in said
     assert "keep=" in said
-    cluster.lab.heal()
-    report = well(cluster.run(recover(keep="db2")))
+    reports: list[Report] = []
+    run = threading.Thread(target=lambda: reports.append(cluster.run(recover(keep="db2"))))
+    run.start()
+    until(lambda: cluster.says("db1", "unit") != "active", 60, "db1 is stopped")
+    cluster.lab.heal()  # not before: of two Primary components that meet one aborts
+    run.join(300)
+    report = well(reports[0])
     assert "What db1 committed since the split" in " ".join(report.stage("recover").decided)
     cluster.uuid()
     assert set(cluster.rows("SELECT id FROM my_test_db.transfer").values()) == {"2\n"}
-    assert inside(cluster.lab, "db1", f"ls {DATADIR}/grastate.dat.given-up {FOLDER}")
+    assert inside(cluster.lab, "db1", f"ls {DATADIR}.given-up-*/ibdata1 {FOLDER}")
     assert well(cluster.run(recover(keep="db2"))).changed == ()
 
 

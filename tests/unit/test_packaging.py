@@ -80,7 +80,7 @@ def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
     expected = {
         f"{name.replace('.', '/')}/{file.relative_to(folder)}"
         for name, folder in tree().items()
-        for file in [*folder.glob("*.*"), *folder.glob("templates/*")]
+        for file in [*folder.glob("*.*"), *folder.glob("templates/*"), *folder.glob("lists/*")]
         if file.is_file()
     }
     found = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,14 +213,15 @@ def test_threads_take_turns(shell: ShellConnection) -> None:
 
 def test_waiting_for_a_turn_is_part_of_the_timeout(shell: ShellConnection, tmp_path: Path) -> None:
     """A busy connection does not hold a caller beyond its timeout."""
-    begun = tmp_path / "begun"
-    thread = threading.Thread(target=lambda: shell.run(sh(f"echo x >{begun}; sleep 0.6"), timeout=10))
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    busy = sh(f"echo x >{begun}; until [ -e {go} ]; do sleep 0.05; done")
+    thread = threading.Thread(target=lambda: shell.run(busy, timeout=60))
     thread.start()
     until(begun.exists)
-    started = time.monotonic()
     with pytest.raises(TimedOut, match="was not begun"):
         shell.run(command("true"), timeout=0.1)
-    assert time.monotonic() - started < 0.5
+    assert thread.is_alive()
+    go.touch()
     thread.join()
 
 

@@ -33,24 +33,24 @@ any_bytes = st.lists(st.one_of(st.binary(max_size=200), near_marks), max_size=6)
 
 
 @settings(max_examples=60, deadline=None)
-@given(before=any_bytes, out=any_bytes, err=any_bytes, status=st.integers(0, 255), left=st.booleans(), data=st.data())
+@given(streamed=st.booleans(), out=any_bytes, err=any_bytes, status=st.integers(0, 255), left=st.booleans(), data=st.data())
 def test_decoder_finds_the_output_in_any_pieces(
-    *, before: bytes, out: bytes, err: bytes, status: int, left: bool, data: st.DataObject
+    *, streamed: bool, out: bytes, err: bytes, status: int, left: bool, data: st.DataObject
 ) -> None:
-    """Whatever stands in it, wherever the pieces are cut, and whatever late output comes before the first mark."""
+    """Whatever stands in it, wherever the pieces are cut, behind the mark that asks for stdin or without one."""
     mark = MARK.encode()
     streams = [
-        before + mark + b"b77\n" + out + mark + b"e%d %d\n" % (status, left) + b"late",
+        (mark + b"b\n") * streamed + out + mark + b"e%d %d\n" % (status, left) + b"late",
         err + mark + b"e\n" + b"late",
     ]
-    reply, done = Reply(MARK), False
+    reply, done = Reply(MARK, streamed=streamed), False
     while streams[0] or streams[1]:
         stream = data.draw(st.sampled_from([number for number in (0, 1) if streams[number]]))
         size = data.draw(st.integers(1, len(streams[stream])))
         done = reply.feed(streams[stream][:size], stderr=bool(stream)) or done
         streams[stream] = streams[stream][size:]
     assert done
-    assert (reply.pid, reply.out, reply.err, reply.status, reply.left) == (77, out, err, status, left)
+    assert (reply.began, reply.out, reply.err, reply.status, reply.left) == (True, out, err, status, left)
 
 
 @LIVE

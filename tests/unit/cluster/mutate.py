@@ -1,10 +1,14 @@
-"""Change the rules one by one and see that a test fails. Run: `python -m tests.unit.cluster.mutate [module...]`.
+"""Change the rules one by one and see that a test fails.
 
-Each mutant lives in a process of its own, forked before the rules are imported. Prints survivors and the share killed.
+    python -m tests.unit.cluster.mutate [--all] [--seed N] [--sample N] [MODULE...]
+
+Each mutant lives in a process of its own, forked before the rules are imported. Prints survivors and the share killed; those
+that docs/mutation.md explains are known. Ends with 1 if another survived.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import copy
 import importlib
@@ -14,24 +18,41 @@ import inspect
 import itertools
 import multiprocessing
 import random
+import re
 import signal
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis.strategies  # noqa: F401  loaded before the forks, as those below
 import pytest
-from ruamel.yaml import YAML  # noqa: F401  loaded before the forks, as the engine's modules below
+from ruamel.yaml import YAML  # noqa: F401
 
 import nornir_stack.seen
+import nornir_stack.tasks.loadbalancer.health  # the rules stand on it, and it on none of them
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
     from types import CodeType
 
 PACKAGE = "nornir_stack.tasks.cluster"
-RULES = ("views", "judge", "classify", "elect", "recovery")
 FOLDER = Path(nornir_stack.seen.__file__).parent / "tasks" / "cluster"
+PAGE = Path(__file__).parents[3] / "docs" / "mutation.md"
+DECIDED = ("decision", "edge_cases", "judge", "recover", "cut")
+# A module's tests, those first that are likeliest to fail soon; "states" is a sample of all states.
+RULES = {
+    "member": ("member", "edge_cases", "judge", "probe", "states"),
+    "probe": ("probe_text", "probe"),
+    "decision": DECIDED,
+    "views": (*DECIDED, "states"),
+    "judge": ("judge", "edge_cases", "recover", "roll", "cut", "states"),
+    "classify": (*DECIDED, "states"),
+    "elect": (*DECIDED, "states"),
+    "recovery": (*DECIDED, "states"),
+    "rolling": ("roll", "rolling"),
+}
 SWAPS: dict[type, type] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE,
     ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.In: ast.NotIn,
@@ -40,6 +61,7 @@ SWAPS: dict[type, type] = {
 }  # fmt: skip
 NAMES = {"any": "all", "all": "any", "max": "min", "min": "max"}
 SECONDS = 60
+SAMPLE, STATES = 30, 1000
 
 
 def drop(field: str, number: int, node: Any) -> None:
@@ -85,27 +107,38 @@ def of_branches(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
             yield f"without filter {number + 1}", partial(drop, "ifs", number)
 
 
-def mutants(module: str) -> Iterator[tuple[str, str]]:
-    """A description and the source, for each change that leaves different code."""
+def mutants(module: str) -> Iterator[tuple[str, int, Callable[[], str]]]:
+    """What is changed, its line, and the source that it leaves, for each change that leaves different code."""
     tree = ast.parse((FOLDER / f"{module}.py").read_text())
-    skipped = {id(inner) for node in ast.walk(tree) if plain(node) for inner in ast.walk(node)}
-    returned = (node.returns for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.returns)
-    skipped |= {id(inner) for annotation in returned for inner in ast.walk(annotation)}
+    skipped = {id(inner) for node in ast.walk(tree) for part in no_rule(node) for inner in ast.walk(part)}
     for number, node in enumerate(ast.walk(tree)):
         if id(node) in skipped:
             continue
         for choice, (word, _) in enumerate(changes(node)):
-            other = copy.deepcopy(tree)
-            target = next(itertools.islice(ast.walk(other), number, None))
-            next(itertools.islice(changes(target), choice, None))[1](target)
             line = getattr(node, "lineno", None) or node.target.lineno  # type: ignore[attr-defined]  # a comprehension
-            yield f"{module}.py:{line}: {word}: {ast.unparse(node)[:90]}", ast.unparse(ast.fix_missing_locations(other))
+            text = " ".join(ast.unparse(node).split())[:90]
+            yield f"{module}: {word}: {text}", line, partial(changed, tree, number, choice)
 
 
-def plain(node: ast.AST) -> bool:
-    """No rule: imports for types, annotations, decorators, documentation, formats."""
-    typing = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    return typing or isinstance(node, (ast.arguments, ast.ClassDef, ast.ImportFrom, ast.AnnAssign))
+def changed(tree: ast.Module, number: int, choice: int) -> str:
+    other = copy.deepcopy(tree)
+    target = next(itertools.islice(ast.walk(other), number, None))
+    next(itertools.islice(changes(target), choice, None))[1](target)
+    return ast.unparse(ast.fix_missing_locations(other))
+
+
+def no_rule(node: ast.AST) -> Iterator[ast.AST]:
+    """What of a node is no rule: imports for types, annotations, decorators, names of types."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        yield node
+    if isinstance(node, ast.ImportFrom):
+        yield node
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        yield from node.decorator_list
+    if isinstance(node, (ast.arg, ast.AnnAssign)) and node.annotation:
+        yield node.annotation
+    if isinstance(node, ast.FunctionDef) and node.returns:
+        yield node.returns
 
 
 class Loader(importlib.abc.InspectLoader):
@@ -127,66 +160,98 @@ class Finder(importlib.abc.MetaPathFinder):
         return importlib.machinery.ModuleSpec(fullname, Loader(self.source)) if fullname == self.name else None
 
 
-def killed_by(job: tuple[str, str, str]) -> tuple[str, str]:
-    """The description, and the test that failed; empty if none did."""
-    module, what, source = job
+def killed_by(job: tuple[str, int, str]) -> tuple[str, int, str]:
+    """What was changed, its line, and the test that failed; empty if none did."""
+    what, line, source = job
+    module = what.partition(":")[0]
     sys.meta_path.insert(0, Finder(f"{PACKAGE}.{module}", source))
-    signal.alarm(SECONDS)
     signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError()))
+    signal.alarm(SECONDS)
     try:
-        for name, run in tests():
+        for name, run in tests(module):
             try:
                 run()
-            except Exception:  # noqa: BLE001  whatever a mutant raises kills it
-                return what, name
-            except pytest.fail.Exception:
-                return what, name
+            except (Exception, pytest.fail.Exception):  # noqa: BLE001  whatever a mutant raises kills it
+                return what, line, name
     except Exception as error:  # noqa: BLE001  it could not even be imported
-        return what, type(error).__name__
-    return what, ""
+        return what, line, type(error).__name__
+    return what, line, ""
 
 
-def tests() -> Iterator[tuple[str, Callable[[], None]]]:
-    """The edge cases and the judgements, then a seeded sample of all states."""
-    for name in ("test_edge_cases", "test_judge"):
-        yield from functions(importlib.import_module(f"tests.unit.cluster.{name}"))
+def tests(module: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    for name in RULES[module]:
+        if name == "states":
+            yield "sample of all states", sample_of_states
+        else:
+            yield from functions(importlib.import_module(f"tests.unit.cluster.test_{name}"))
+
+
+def sample_of_states() -> None:
     states: Any = importlib.import_module("tests.unit.cluster.test_all_states")
     chosen = random.Random(3)  # noqa: S311  a sample, no secret
     pool = states.variants(states.SIDES, states.RANKS)
-
-    def sample() -> None:
-        for _ in range(1000):
-            fleet = [chosen.choice(pool) for _ in range(chosen.choice((2, 3)))]
-            assert not list(states.judged(fleet, keeping=True))
-
-    yield "sample of all states", sample
+    for _ in range(STATES):
+        fleet = [chosen.choice(pool) for _ in range(chosen.choice((2, 3)))]
+        assert not list(states.judged(fleet, keeping=True))
 
 
 def functions(module: Any) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A module's tests with their parameters, as pytest would call them."""
     for name, function in vars(module).items():
         if name.startswith("test_") and inspect.isfunction(function) and "documentation" not in name:
             marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
             names = [
                 [word.strip() for word in (m.args[0].split(",") if isinstance(m.args[0], str) else m.args[0])] for m in marks
             ]
+            folder = "tmp_path" in inspect.signature(function).parameters
             for values in itertools.product(*(mark.args[1] for mark in marks)):
                 given: dict[str, Any] = {}
                 for words, value in zip(names, values, strict=True):
                     given |= dict(zip(words, value if len(words) > 1 else [value], strict=True))
-                yield name, lambda f=function, g=given: f(**g)  # type: ignore[misc]
+                yield name, partial(called, function, given, folder=folder)
 
 
-def main(modules: Sequence[str]) -> int:
-    jobs = [(module, what, source) for module in modules for what, source in mutants(module)]
-    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
-        survivors = 0
-        for what, test in pool.imap_unordered(killed_by, jobs, chunksize=1):
+def called(function: Callable[..., None], given: dict[str, Any], *, folder: bool) -> None:
+    if not folder:
+        function(**given)
+        return
+    with tempfile.TemporaryDirectory() as path:
+        function(**given, tmp_path=Path(path))
+
+
+def explained(text: str) -> frozenset[str]:
+    """The mutants of the page's table: the first column, in backquotes (`\\|` is a bar)."""
+    return frozenset(found.replace(r"\|", "|") for found in re.findall(r"^\| `((?:\w+): .+?)` \|", text, re.MULTILINE))
+
+
+def run(jobs: Collection[tuple[str, int, Callable[[], str]]], known: Collection[str]) -> int:
+    """The number of survivors that nobody explained."""
+    survivors, strangers = 0, 0
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        sources = ((what, line, source()) for what, line, source in jobs)
+        for what, line, test in pool.imap_unordered(killed_by, sources, chunksize=1):
             survivors += not test
+            strangers += not test and what not in known
             if not test:
-                print(what, flush=True)  # noqa: T201  a program
-    print(f"{len(jobs) - survivors} of {len(jobs)} killed ({1 - survivors / len(jobs):.1%})")  # noqa: T201
-    return bool(survivors)
+                print(f"{'known' if what in known else 'SURVIVED'} (line {line}): {what}", flush=True)  # noqa: T201  a program
+    killed = len(jobs) - survivors
+    print(f"{killed} of {len(jobs)} killed ({killed / len(jobs):.1%}), {strangers} unexplained")  # noqa: T201
+    return strangers
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Change the rules one by one and see that a test fails.")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(RULES)}; by default all")
+    parser.add_argument("--all", action="store_true", help="every mutant, not a sample")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="what the sample is drawn by")
+    parser.add_argument("--sample", type=int, default=SAMPLE, help=f"mutants in it (default: {SAMPLE})")
+    words = parser.parse_args()
+    jobs = [job for module in words.modules or RULES for job in mutants(module)]
+    if not words.all:
+        print(f"a sample of {words.sample} of {len(jobs)} mutants; again with --seed {words.seed}")  # noqa: T201
+        jobs = random.Random(words.seed).sample(jobs, min(words.sample, len(jobs)))  # noqa: S311  no secret
+    return bool(run(jobs, explained(PAGE.read_text())))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or RULES))
+    sys.exit(main())

@@ -13,7 +13,8 @@ A member is a state and its details: `synced A 118`, `down A 118 flag`, `crashed
     unsafe                        grastate.dat has a zero UUID, beside data   gvwstate gvbroken  gvwstate.dat, good/empty
     never                         data directory made, never started          schemas=app    databases of people (else app with
     empty                         no data, no state                                          a history, none without)
-    gone                          not seen                                    xa=2 flush=0 unmounted uninstalled garbd
+    gone                          not seen                                    xa=2 flush=0 unmounted uninstalled garbd options
+    cached=7                      the first write set in its gcache       upgrading      mariadb-upgrade runs
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def alive(base: Member, state: str, here: Position, given: Mapping[str, str], li
         position=here,
         incoming=incoming,
         local_index=listed.index(host) if host in listed else -1,
+        cached_from=int(given.get("cached", 0)),
     )
     return replace(
         base,
@@ -128,7 +130,9 @@ def details(made: Member, words: list[str], given: Mapping[str, str]) -> Member:
         prepared=int(given.get("xa", 0)),
         flush_log_at_commit=int(given["flush"]) if "flush" in given else None,
         mounted="unmounted" not in words,
+        upgrading="upgrading" in words,
         installed="uninstalled" not in words,
+        own_options="options" in words,
         schemas=tuple(name for name in given.get("schemas", "").split(",") if name),
     )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 WITH_POSITION: tuple[str, ...] = (
     "synced",
     "synced new",
+    "synced upgrading",
     "alone",
     "donor",
     "joined",
@@ -42,6 +43,7 @@ WITH_UUID = ("starting", "receiving", "silent", "crashed", "recovered -1")
 OTHERS: tuple[str, ...] = (
     "unsafe",
     "unsafe recovered=A:3",
+    "unsafe schemas=app",
     "unsafe schemas=app recovered=A:3",
     "never",
     "never schemas=app",
@@ -79,12 +81,13 @@ class Variant:
 
     @property
     def busy(self) -> bool:
-        return self.state in {"starting", "receiving", "joined", "joining", "donor"}
+        return self.state in {"starting", "receiving", "joined", "joining", "donor"} or "upgrading" in self.line
 
     @property
     def unread(self) -> bool:
         """Only --wsrep-recover knows its position."""
-        return (self.state == "crashed" and "recovered" not in self.line) or self.line == "never schemas=app"
+        marked = self.line == "unsafe schemas=app"
+        return (self.state == "crashed" and "recovered" not in self.line) or self.line == "never schemas=app" or marked
 
     @property
     def databases(self) -> frozenset[str]:
@@ -207,9 +210,11 @@ def bad_joins(present: dict[str, Variant], form: Form, staying: list[str], keep:
         "flag" in one.line and one.state == "down" and host not in (*form.clear_flags, leader) for host, one in present.items()
     ):
         yield "leaves a second flag"
-    seqnos = [present[host].seqno for host in form.joiners if present[host].state in {"down", "outside"}]
-    if seqnos != sorted(seqnos, reverse=True):
-        yield "does not take the nearest first"
+    newer = [host for host in form.joiners if "v=11.8.2" in present[host].line]  # of those that are down nobody knows: as new
+    way = [present[host] for host in form.joiners if present[host].state in {"down", "outside"}]
+    gaps = [(bool(newer) and (one.state == "down" or "v=11.8.2" in one.line), -one.seqno) for one in way]
+    if gaps != sorted(gaps):
+        yield "does not take the older release first, and then the nearest"
 
 
 def judged(fleet: Sequence[Variant], *, keeping: bool) -> Iterator[str]:

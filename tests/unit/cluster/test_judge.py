@@ -33,6 +33,9 @@ def test_a_complete_cluster_has_no_problem() -> None:
         ("down A 9", "db3 is down."),
         ("gone", "db3 was not seen (unreachable): it may be the living cluster. Bring it back, or name it as lost."),
         ("donor A 9", "db3 is a donor (wsrep_local_state 2): not Synced."),
+        ("synced A 9 upgrading", "db3 upgrades its system tables (mariadb-upgrade): wait."),
+        ("donor A 9 upgrading", "db3 upgrades its system tables (mariadb-upgrade): not Synced."),
+        ("outside A 9 upgrading", "db3 runs but is in no Primary component (wsrep_cluster_status): not Synced."),
         ("joined A 9", "db3 is Primary but not ready (wsrep_ready): not Synced."),
         ("outside A 9", "db3 runs but is in no Primary component (wsrep_cluster_status): not Synced."),
         ("starting A", "db3 is starting: not Synced."),
@@ -72,9 +75,12 @@ def test_nobody_runs() -> None:
 
 
 def test_who_is_under_way() -> None:
-    """Starting members and joiners are waited for, donors and outsiders are settled."""
+    """Starting members and joiners are waited for, and who upgrades its system tables; donors and outsiders are settled."""
     seen = cluster({"db1": "donor A 9", "db2": "receiving 0", "db3": "outside A 9"})
     assert unsettled(seen) == ["db2 is starting and receives a state transfer: wait."]
+    upgrading = "db1 upgrades its system tables (mariadb-upgrade)"
+    assert unsettled(cluster({"db1": "synced A 9 upgrading"})) == [f"{upgrading}: wait."]
+    assert not_running(cluster({"db1": "synced A 9 upgrading"}), "db1") == [f"{upgrading}: wait."]
 
 
 def test_sides_of_a_split() -> None:

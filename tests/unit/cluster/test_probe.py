@@ -107,6 +107,18 @@ def test_a_file_that_grew_while_it_was_read() -> None:
     assert [file.content for file in facts.files.values()] == [b"longer", b"ok"]
 
 
+@pytest.mark.parametrize("name", ["debian-start", "mariadb-upgrade", "mysql_upgrade"])
+def test_an_upgrade_of_system_tables_is_seen(tmp_path: Path, name: str) -> None:
+    """Debian's start script and mariadb-upgrade, by their processes; neither makes a server."""
+    (program := tmp_path / name).write_text("#!/bin/sh\nread -r line\n")
+    program.chmod(0o755)
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as running:
+        seen = member(look(tmp_path), None, unit="mariadb")
+        running.communicate(b"\n")
+    assert seen.upgrading
+    assert not seen.running
+
+
 def test_a_cut_look_is_an_error() -> None:
     """Output without its end is not taken for an empty node."""
     with pytest.raises(ValueError, match="cut short"):

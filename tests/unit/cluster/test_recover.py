@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,10 @@ import pytest
 
 from nornir_stack.chain import Chain, Plan, Stage
 from nornir_stack.errors import Refused
+from nornir_stack.seen import Seen
 from nornir_stack.tasks.cluster.judge import not_promoted, somebody_primary
 from nornir_stack.tasks.cluster.recover import recover, recovering
+from nornir_stack.tasks.cluster.room import Room, cannot_keep
 from nornir_stack.tasks.cluster.steps import Course, planned, proofs
 from tests.unit.cluster.shorthand import cluster
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def course(*, keep: str | None = None, lost: Sequence[str] = ()) -> Course:
-    return Course(partial(recovering, lost=tuple(lost), keep=keep), tuple(lost), save=True, proofs=proofs(lost))
+    return Course(partial(recovering, lost=tuple(lost), keep=keep), tuple(lost), save=True, keep=True, proofs=proofs(lost))
 
 
 def parts(chain: Chain) -> list[str]:
@@ -52,7 +55,17 @@ def parts(chain: Chain) -> list[str]:
         (
             {"db1": "outside A 9", "db2": "outside A 10", "db3": "down A 8"},
             {},
+            ["save states @ db", "find each other @ db1,db2", "promote db2 @ db", "look again @ db"],
+        ),
+        (
+            {"db1": "outside A 9 lists=db1,db2", "db2": "outside A 10 lists=db1,db2", "db3": "down A 8"},
+            {},
             ["save states @ db", "promote db2 @ db", "look again @ db"],
+        ),
+        (
+            {"db1": "outside A 9", "db2": "down A 9", "db3": "down A 8"},
+            {},
+            ["save states @ db", "promote db1 @ db", "look again @ db"],
         ),
         (
             {"db1": "outside A 9 v=11.4.2", "db2": "outside A 10 v=11.4.2", "db3": "down A 8"},
@@ -63,7 +76,7 @@ def parts(chain: Chain) -> list[str]:
         (
             {"db1": "synced A 9 lists=db1", "db2": "synced A 9 lists=db2,db3", "db3": "synced A 9 lists=db2,db3"},
             {"keep": "db2"},
-            ["save states @ db", "stop and give up db1 @ db1", "look again @ db"],
+            ["room to keep db1 @ db1", "save states @ db", "stop and give up db1 @ db1", "look again @ db"],
         ),
         (
             {"db1": "synced A 9", "db2": "outside A 9", "db3": "synced A 9"},
@@ -71,7 +84,18 @@ def parts(chain: Chain) -> list[str]:
             ["save states @ db", "stop @ db2", "look again @ db"],
         ),
     ],
-    ids=["healthy", "down", "crashed", "non-Primary", "non-Primary 11.4", "joining", "split, one side kept", "one outside"],
+    ids=[
+        "healthy",
+        "down",
+        "crashed",
+        "cut apart",
+        "non-Primary",
+        "a survivor",
+        "non-Primary 11.4",
+        "joining",
+        "split, one side kept",
+        "one outside",
+    ],
 )
 def test_what_a_decision_means(rows: dict[str, str], words: dict[str, str], expected: list[str]) -> None:
     """States are saved before the first change and never before a wait; what needs more knowledge ends in another look."""
@@ -113,6 +137,30 @@ def test_a_cluster_that_never_was_is_not_recovered() -> None:
         planned(cluster(dict.fromkeys(("db1", "db2", "db3"), "empty")), course=course())
 
 
+def test_data_that_are_given_up_are_kept() -> None:
+    """On the member, with room looked at before anything is touched; not where there are none, nor where that is not wanted."""
+    rows = {"db1": "down A 9", "db2": "down B 12", "db3": "empty"}
+    chain = planned(cluster(rows), course=course(keep="db1"))
+    assert parts(chain)[:3] == ["room to keep db2 @ db2", "save states @ db", "give up db2 @ db2"]
+    assert "What db2 had is kept there" in chain.reasons[-1]
+    plain = planned(cluster(rows), course=replace(course(keep="db1"), keep=False))
+    assert parts(plain)[:2] == ["save states @ db", "give up db2 @ db2"]
+    assert "kept there" not in plain.reasons[-1]
+
+
+def test_room_beside_data_that_are_kept() -> None:
+    """A full copy of the largest of the others has to fit beside them, and the folder must be one that can be renamed."""
+    rows = cluster({"db1": "synced A 9", "db2": "down B 9"})
+    big = Room(rows["db1"], 10 << 30)
+    for free, said in ((12 << 30, ""), (None, ""), (10 << 30, "a full copy needs 11.0 GiB and has 10.0 GiB: make room")):
+        here = Seen({"db1": big, "db2": Room(replace(rows["db2"], free_bytes=free), 90 << 30)}, {}, rows.hosts)
+        assert cannot_keep(here, "db2") == [] if not said else said in cannot_keep(here, "db2")[0]
+    mounted = Seen({"db1": big, "db2": Room(rows["db2"], 0, mounted=True)}, {}, rows.hosts)
+    assert "a disk is mounted at its data folder" in cannot_keep(mounted, "db2")[0]
+    assert "backup_first=no" in cannot_keep(mounted, "db2")[0]
+    assert cannot_keep(mounted, "db9") == []
+
+
 def test_a_member_given_up_takes_a_full_copy() -> None:
     """After its side was stopped and given up it joins as one without a history, whatever it stood at before."""
     rows = {"db1": "never schemas=app", "db2": "synced A 12", "db3": "synced A 12"}
@@ -148,7 +196,8 @@ def test_the_lost_are_left_alone() -> None:
     rows = {"db1": "down A 9", "db2": "down A 10", "db3": "gone"}
     chain = planned(cluster(rows), course=course(lost=["db3"]))
     assert not any("db3 @" in name for name in parts(chain))
-    assert recover(missing=["db3"]).name == "galera.recover"
+    chain = recover(missing=["db3"])
+    assert parts(chain) == ["certificates @ db - db3", "recover @ db"]
 
 
 def test_members_that_found_each_other_are_not_promoted() -> None:
@@ -160,3 +209,5 @@ def test_members_that_found_each_other_are_not_promoted() -> None:
     assert "by themselves" in healed.reasons[0]
     still = promotion.decide(cluster({"db1": "outside A 9", "db2": "outside A 9"}))
     assert [part.name for part in still.parts] == ["make Primary"]
+    with pytest.raises(Refused, match="db2 was not seen"):
+        promotion.decide(cluster({"db1": "outside A 9", "db2": "gone"}))

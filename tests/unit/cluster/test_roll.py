@@ -9,7 +9,7 @@ import pytest
 
 from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
-from nornir_stack.tasks.cluster.roll import rolled
+from nornir_stack.tasks.cluster.roll import roll, rolled
 from nornir_stack.tasks.cluster.rolling import Turn, left_drained, not_back, not_safe, turns, writers
 from nornir_stack.tasks.cluster.upkeep import Place, Upkeep, newer_by_dnf, parse
 from nornir_stack.tasks.loadbalancer.runtime import Backends, Server
@@ -143,6 +143,12 @@ def test_a_member_itself_may_be_down_or_drained() -> None:
     assert left_drained(seen(lb=balancer(db1="drain", db2="maint"))) == ["db1"]
 
 
+def test_certificates_come_first() -> None:
+    """Before anybody is drained, and before lists of packages are fetched."""
+    assert [part.name for part in roll().parts] == ["certificates", "look"]
+    assert [part.name for part in roll(upgrade=True).parts] == ["certificates", "lists", "look"]
+
+
 def test_refusals() -> None:
     """A name that is no member, and packages that are held."""
     with pytest.raises(Refused, match="db9: no member"):
@@ -169,3 +175,10 @@ def test_what_the_look_prints() -> None:
     assert (found.replaced, found.drained, found.backups) == (True, True, ("mariadb-backup",))
     assert parse("started 5\n", cluster(WELL)["db1"]).configured == 0
     assert newer_by_dnf("\nMariaDB-server.x86_64   10.11.9-1.el9   mariadb\n") == ("+MariaDB-server 10.11.9-1.el9",)
+
+
+def test_another_release_is_no_upgrade_of_packages() -> None:
+    """Sources with a new release of the database are refused: that is galera.upgrade."""
+    newer = changed(pending=("-mariadb-server 1:10.11.6", "+mariadb-server 1:11.8.9+ds"))
+    with pytest.raises(Refused, match=r"would bring 11\.8\.9, another release: that is galera.upgrade"):
+        rolled(seen(db2=newer), members=(), upgrade=True, only_changed=True)

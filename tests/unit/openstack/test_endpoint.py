@@ -9,7 +9,9 @@ from nornir_stack.tasks.openstack.endpoint import Catalogue, Endpoint, Service, 
 
 SWIFT, OTHER = Service("1", "swift", "object-store"), Service("2", "swift2", "object-store")
 PUBLIC = Endpoint("a", "1", "public", "RegionOne", "http://x:8080")
-NOW = Catalogue((SWIFT, Service("3", "keystone", "identity")), (PUBLIC, Endpoint("b", "3", "public", "RegionOne", "http://x:5000")))
+NOW = Catalogue(
+    (SWIFT, Service("3", "keystone", "identity")), (PUBLIC, Endpoint("b", "3", "public", "RegionOne", "http://x:5000"))
+)
 
 
 @pytest.mark.parametrize("wanted", ["swift", "object-store"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import MSG_PEEK
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nornir.core.task import Task
+    from openstack.connection import Connection
 
     Asked = list[tuple[str, str]]
 
@@ -54,22 +58,53 @@ class Server(BaseHTTPRequestHandler):
         pass
 
 
-for method in ("GET", "POST", "PATCH", "DELETE"):
-    setattr(Server, f"do_{method}", Server.answer)
+class Closing(Server):
+    """As uWSGI's http-socket: HTTP/1.1, which promises to go on, and the connection is closed after each answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        super().answer()
+        self.close_connection = True
+
+
+class Late(Closing):
+    """That close as a client sees it that was faster: its next request meets a connection that ends."""
+
+    met: ClassVar[Asked] = []
+
+    def answer(self) -> None:
+        super().answer()
+        self.wfile.flush()
+        if self.connection.recv(1, MSG_PEEK):
+            self.met.append((self.command, self.path))
+
+
+for each in (Server, Closing, Late):
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        setattr(each, f"do_{method}", each.answer)
+
+
+@contextmanager
+def serving(handler: type[Server]) -> Iterator[str]:
+    """The URL of a server that runs."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Server.asked = []
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
 def clouds(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A clouds.yaml for a server that runs, and the server's URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    Server.asked = []
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    yield written(tmp_path, url), url
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Server) as url:
+        yield written(tmp_path, url), url
 
 
 def written(folder: Path, url: str) -> Path:
@@ -92,6 +127,25 @@ def test_a_look_sends_only_get_and_the_login(clouds: tuple[Path, str]) -> None:
     api.close()
     sent = [(method, path) for method, path in Server.asked if method != "GET"]
     assert sent == [("POST", "/v3/auth/tokens"), ("DELETE", "/x")]
+
+
+@pytest.mark.parametrize("handler", [Closing, Late])
+def test_a_server_that_closes_after_each_answer(tmp_path: Path, handler: type[Server]) -> None:
+    """Whatever it says of that, every change arrives once and none is in doubt; nor is a look within one, nor the login."""
+    Late.met = []
+    with serving(handler) as url, closing(Api("one", str(written(tmp_path, url)), "a-password")) as api:
+
+        def change(cloud: Connection) -> None:
+            cloud.session.get(f"{url}/x")
+            cloud.session.post(f"{url}/x")
+            cloud.session.patch(f"{url}/x")
+
+        for _ in range(200):
+            api.act(change)
+    assert Counter(Server.asked) == {("POST", "/v3/auth/tokens"): 1, ("GET", "/v3"): 1} | dict.fromkeys(
+        [("GET", "/x"), ("POST", "/x"), ("PATCH", "/x")], 200
+    )
+    assert Late.met == []
 
 
 def test_errors_speak_our_words(clouds: tuple[Path, str], tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""A task's network device (a router, a switch): the two verbs over its host's `netmiko` connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nornir_stack.connections.netmiko import Device, device
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nornir_stack.node import Node
+
+
+class Router:
+    """`read` and `change` for a device with a prompt, through the gate of the task's Node. Raises ConnectionLost, TimedOut.
+
+    A device tells nothing by an exit status: look again at what was changed.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @property
+    def _device(self) -> Device:
+        return device(self._node.host, self._node.task.nornir.config)
+
+    def read(self, command: str, *, independent: bool = False) -> str:
+        """What a show command prints."""
+        return self._node.gate.look(command, lambda: self._device.ask(command), independent=independent)
+
+    def change(self, lines: Sequence[str], *, what: str = "", repeatable: bool = False) -> str | None:
+        """Enter configuration mode and send the lines; what was printed. In a dry run None, and the lines are written down."""
+        shown = "\n".join(f"+{line}" for line in lines)
+        diff = f"--- configuration\n+++ configuration\n{shown}\n"
+        return self._node.gate.effect(
+            what or "; ".join(lines), lambda: self._device.configure(lines), diff=diff, repeatable=repeatable
+        )
+
+    def save(self, command: str) -> str | None:
+        """Have the device keep its configuration over a restart, by its `command` (`write memory`)."""
+        return self._node.gate.effect(command, lambda: self._device.save(command), repeatable=True)

@@ -1,0 +1,83 @@
+"""What a configuration file holds that nobody may read in a diff, a log or a report. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from nornir_stack.secret import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CONTEXT = 3
+_ASSIGNMENT = re.compile(r"(?P<before>\s*(?:[#;]\s*)?(?P<key>[^=:\s#;][^=:]*?)\s*[=:]\s*)(?P<value>.*)")
+_SECRET_KEY = re.compile(
+    r"pass(word|wd|phrase)?$|secret|token|(^|_)key$|(^|_)hmac|credential|hash_path_(prefix|suffix)|auth_encryption|sk$",
+    re.IGNORECASE,
+)
+# what is no secret, whatever its key says: a number, a switch, a path, another option, nothing
+_HARMLESS = re.compile(r"-?\d+(\.\d+)?|true|false|yes|no|on|off|none|<[^>]*>|/[\w./-]*|\$\{?\w+\}?|", re.IGNORECASE)
+# the password in scheme://user:password@host; there may be several in one value (transport_url)
+_IN_URL = re.compile(r"(://[^:/@\s]*:)\S+(@)")
+
+
+def hidden(line: str) -> str:
+    """The line of a file with passwords, keys and tokens blotted out; those in comments too.
+
+    >>> hidden("connection = mysql+pymysql://nova:s3cret@db/nova")
+    'connection = mysql+pymysql://nova:********@db/nova'
+    >>> hidden("admin_password: s3cret"), hidden("key_file = /etc/ssl/private/nova.pem")
+    ('admin_password: ********', 'key_file = /etc/ssl/private/nova.pem')
+    """
+    found = _ASSIGNMENT.fullmatch(line)
+    if found and _is_secret(found["key"], found["value"]):
+        return f"{found['before']}{MASK}"
+    return _IN_URL.sub(rf"\1{MASK}\2", line)
+
+
+def _is_secret(key: str, value: str) -> bool:
+    return bool(_SECRET_KEY.search(key) and not _HARMLESS.fullmatch(value.strip()))
+
+
+def hidden_lines(text: str) -> list[str]:
+    """Every line, hidden; a secret that goes on over indented lines as a whole."""
+    found, secret = [], False
+    for line in text.splitlines():
+        if secret and line[:1] in {" ", "\t"} and line.strip():
+            found.append(f"{line[: len(line) - len(line.lstrip())]}{MASK}")
+            continue
+        shown = hidden(line)
+        secret = shown.endswith(MASK)
+        found.append(shown)
+    return found
+
+
+def masked_diff(path: str, old: str | None, new: str) -> str:
+    """A unified diff in which secrets are blotted out, and one that changed still shows as a change. None: no file."""
+    if old == new:
+        return ""
+    before, after = (old or "").splitlines(), new.splitlines()
+    shown_before, shown_after = hidden_lines(old or ""), hidden_lines(new)
+    lines = [f"--- {path if old is not None else '/dev/null'}", f"+++ {path}"]
+    for group in difflib.SequenceMatcher(None, before, after, autojunk=False).get_grouped_opcodes(_CONTEXT):
+        lines.append(f"@@ -{_range(group[0][1], group[-1][2])} +{_range(group[0][3], group[-1][4])} @@")
+        for kind, i1, i2, j1, j2 in group:
+            lines += _hunk(kind, shown_before[i1:i2], shown_after[j1:j2])
+    if len(lines) == 2:  # noqa: PLR2004  the two lines of the head
+        lines.append("only line ends differ")
+    return "\n".join(lines) + "\n"
+
+
+def _hunk(kind: str, before: list[str], after: list[str]) -> Iterator[str]:
+    if kind == "equal":
+        yield from (f" {line}" for line in before)
+        return
+    yield from (f"-{line}" for line in before)
+    yield from (f"+{line}" for line in after)
+
+
+def _range(start: int, end: int) -> str:
+    """As diff(1) writes it: the first line, and how many if not one."""
+    return f"{start + 1 if end > start else start}" + ("" if end - start == 1 else f",{end - start}")

@@ -1,0 +1,233 @@
+"""The machines that an inventory has on a hypervisor: made, seeded, started, and brought to their sizes, cards and disks."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from typing import TYPE_CHECKING
+
+from nornir_stack import guest_image
+from nornir_stack.command import command
+from nornir_stack.errors import Refused
+from nornir_stack.inventory.networks import networks_of
+from nornir_stack.libvirt import Libvirt
+from nornir_stack.node import Node
+from nornir_stack.select import nearest
+from nornir_stack.settings import settings_of
+from nornir_stack.size import Size
+from nornir_stack.tasks.hypervisor import capacity, devices, hostkeys, volumes
+from nornir_stack.tasks.hypervisor.domain_xml import Attached, Description, Domain, domain_xml, host_key_of, resized
+from nornir_stack.tasks.hypervisor.domains import domains
+from nornir_stack.tasks.hypervisor.images import Made, made
+from nornir_stack.tasks.hypervisor.names import mac_of, refuse_nova, volume_of
+from nornir_stack.tasks.hypervisor.networks import machines_of
+from nornir_stack.tasks.hypervisor.seed import Identity, Nic, seed
+from nornir_stack.tasks.hypervisor.settings import HypervisorSettings, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from libvirt import virConnect
+    from nornir.core.inventory import Host, Inventory
+    from nornir.core.task import Task
+
+    from nornir_stack.results import Result
+    from nornir_stack.secret import Secret
+
+_SEED = Size.parse("1M")
+_QUIET = 124  # timeout(1): it had to be ended
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a hypervisor has, and all that is on it. `memory` in bytes."""
+
+    cpus: int
+    memory: int
+    domains: Mapping[str, Domain]
+    volumes: Mapping[str, Mapping[str, volumes.Volume]]
+
+
+def machines(task: Task) -> Result[tuple[str, ...]]:
+    """Have the machines that the inventory has on this hypervisor, running; their names.
+
+    A new one gets its disks, a seed with its name, addresses and keys, and a host key that is noted here before anybody logs
+    in. One that is there gets the cards and disks that it lacks, while it runs; other sizes from its next start. What it
+    has beside that stays. Capacity is looked at first: nothing is made if not all of them fit.
+    """
+    node = Node(task)
+    virt = Libvirt(node)
+    wanted = machines_of(node.name, task.nornir.inventory)
+    now = virt.read("what the hypervisor has", _look)
+    _refuse(node, task.nornir.inventory, wanted, now)
+    for name, machine in wanted.items():
+        host = task.nornir.inventory.hosts[name]
+        if name in now.domains:
+            _adjust(node, host, machine, now)
+        else:
+            _make(node, host, machine, now)
+        if name not in now.domains or now.domains[name].autostart != machine.autostart:
+            what = f"{name} starts {'with libvirt' if machine.autostart else 'by hand'}"
+            virt.change(what, _autostart(name, machine.autostart), repeatable=True)
+        if name not in now.domains or not now.domains[name].running:
+            virt.change(f"start {name}", _create(name), repeatable=True)
+    return node.done(tuple(wanted))
+
+
+def _autostart(name: str, wanted: bool) -> volumes.Do:
+    return lambda link: link.lookupByName(name).setAutostart(int(wanted)) and None
+
+
+def _create(name: str) -> volumes.Do:
+    return lambda link: link.lookupByName(name).create() and None
+
+
+def _look(link: virConnect) -> Whole:
+    info = link.getInfo()
+    return Whole(info[2], info[1] << 20, domains(link), volumes.volumes(link))
+
+
+def _refuse(node: Node, inventory: Inventory, wanted: Mapping[str, Machine], now: Whole) -> None:
+    settings = settings_of(node.host, HypervisorSettings)
+    for name, machine in wanted.items():
+        refuse_nova(name, now.domains[name].config if name in now.domains else "")
+        for kind, given, known in (
+            ("image", [machine.image], settings.images),
+            ("pool", [machine.pool], settings.pools),
+            ("network", list(machine.networks), settings.networks),
+        ):
+            if missing := [each for each in given if each not in known]:
+                hint = nearest(missing[0], known)
+                raise Refused(f"{name}: {node.name} has no {kind} {missing[0]!r} in the inventory{hint}")
+    promises = [capacity.Promise(name, each.cpus, each.memory) for name, each in now.domains.items() if each.running]
+    running = {each.machine for each in promises}
+    for name, machine in wanted.items():
+        if name not in running:
+            sizes = sizes_of(inventory.hosts[name], machine)
+            promises.append(capacity.Promise(name, sizes.cpus, sizes.memory))
+    capacity.refuse(node.name, now.cpus, now.memory, settings.reserved, promises)
+
+
+def sizes_of(host: Host, machine: Machine) -> capacity.Sizes:
+    """A machine's sizes. Pure."""
+    roles = [group.name for group in host.extended_groups()]
+    return capacity.sizes_of(roles, machine.cpus, machine.memory, machine.disk)
+
+
+def disks_of_machine(host: Host, machine: Machine, hypervisor: Host, image: Made | None = None) -> dict[str, volumes.Disk]:
+    """Its disks by serial, that of its system first. Pure."""
+    logical = settings_of(hypervisor, HypervisorSettings).pools[machine.pool].volume_group is not None
+    sizes = {"root": sizes_of(host, machine).disk, **machine.disks}
+    found = {}
+    for serial, size in sizes.items():
+        backing = image.disk if image and serial == "root" and not logical else ""
+        found[serial] = volumes.Disk(machine.pool, volume_of(host.name, serial), size, logical, backing)
+    return found
+
+
+def _make(node: Node, host: Host, machine: Machine, now: Whole) -> None:
+    """Everything that a new machine needs, up to its definition. What is left of an attempt that was cut is made anew."""
+    virt = Libvirt(node)
+    settings = settings_of(node.host, HypervisorSettings)
+    image = made(settings.images[machine.image], str(settings.pools[settings.image_pool].path))
+    disks = disks_of_machine(host, machine, node.host, image)
+    if disks["root"].logical:
+        raise Refused(f"{host.name}: the disk of its system starts from an image, which needs a pool with a path")
+    there = now.volumes.get(machine.pool, {})
+    for serial, disk in disks.items():
+        if disk.volume in there:
+            path = there[disk.volume].path
+            raise Refused(f"{host.name}: its disk {serial} would be {path}, which is there already: move it away, or delete it")
+    private, public = hostkeys.new_pair()
+    identity = identity_of(host, machine, node.host, private, public)
+    for disk in disks.values():
+        volumes.make(virt, disk)
+    # a seed alone is nobody's data: a run that was cut leaves it
+    seeded = volumes.Disk(seed_pool(settings, machine), volume_of(host.name, "seed"), _SEED, raw=True)
+    volumes.make(virt, seeded, seed(identity), replace=True)
+    kvm = _kvm(node, settings.accelerator, image)
+    paths = {serial: _path(node, disk) for serial, disk in disks.items()}
+    attached = [Attached(serial, paths[serial], disk.format) for serial, disk in disks.items()]
+    attached.append(Attached("seed", _path(node, seeded), "raw", readonly=True))
+    uid = identity.instance
+    description = Description(
+        host.name, uid, public, sizes_of(host, machine), image, attached, list(machine.networks), machine.console, kvm
+    )
+    xml = domain_xml(description)
+    virt.change(f"define {host.name}", lambda link: link.defineXML(xml) and None, diff=_summary(description))
+    hostkeys.note(node, host, public)
+
+
+def seed_pool(settings: HypervisorSettings, machine: Machine) -> str:
+    """Where a machine's seed lies: a file, beside its disks if they are files. Pure."""
+    return machine.pool if settings.pools[machine.pool].path else settings.image_pool
+
+
+def _path(node: Node, disk: volumes.Disk) -> str:
+    pool = settings_of(node.host, HypervisorSettings).pools[disk.pool]
+    folder = pool.path.rstrip("/") if pool.path else f"/dev/{pool.volume_group}"
+    return f"{folder}/{disk.volume}"
+
+
+def _summary(wanted: Description) -> str:
+    sizes = wanted.sizes
+    kind = "KVM" if wanted.kvm else "emulated"
+    lines = [f"machine {wanted.name}: {sizes.cpus} processors, {sizes.memory} of memory, {kind}"]
+    lines += [f"disk {each.serial}: {each.source}" for each in wanted.disks]
+    lines += [f"card on {network}: {mac_of(wanted.name, network)}" for network in wanted.nics]
+    return "".join(f"+{line}\n" for line in lines)
+
+
+def identity_of(host: Host, machine: Machine, hypervisor: Host, private: Secret, public: str) -> Identity:
+    """What a new machine is told: the first of its networks that has a gateway is its way out. Pure but for its uuid."""
+    plan = networks_of(host.defaults)
+    virtual = settings_of(hypervisor, HypervisorSettings).networks
+    nics = []
+    out = False
+    for name, address in machine.networks.items():
+        network = plan.get(virtual[name].network or name)
+        if address is None or network is None:
+            nics.append(Nic(mac_of(host.name, name), None if address is None else ip_interface(str(address))))
+            continue
+        gateway = str(network.gateway) if network.gateway not in {None, address} and not out else ""
+        out = out or bool(gateway)
+        nics.append(Nic(mac_of(host.name, name), ip_interface(f"{address}/{network.cidr.prefixlen}"), gateway))
+    return Identity(host.name, str(uuid.uuid4()), nics, machine.authorized_keys, private, public)
+
+
+def _kvm(node: Node, accelerator: str, image: Made) -> bool:
+    """Whether KVM is to be used: as said, else whether it boots a kernel. That /dev/kvm is there proves nothing."""
+    if accelerator != "auto" or not image.kernel:
+        return accelerator == "kvm"
+
+    def probe() -> bool:
+        if not node.read("test", "-c", "/dev/kvm", ok=None, independent=True).ok:
+            return False
+        words = ["timeout", str(guest_image.KVM_SECONDS), *guest_image.kvm_probe(image.kernel)]
+        return "Kernel panic" in node.read(command(*words), ok=None, independent=True, timeout=90).stdout
+
+    return node.cached("hypervisor.kvm", probe)
+
+
+def _adjust(node: Node, host: Host, machine: Machine, now: Whole) -> None:
+    """Bring a machine that is there to what the inventory says of it."""
+    virt = Libvirt(node)
+    domain = now.domains[host.name]
+    if key := host_key_of(domain.config):
+        hostkeys.note(node, host, key)
+    for disk in disks_of_machine(host, machine, node.host).values():
+        found = now.volumes.get(disk.pool, {}).get(disk.volume)
+        if found:
+            volumes.enlarge(virt, disk, found, host.name)
+    sizes, console = sizes_of(host, machine), machine.console
+    xml, lines = resized(domain.config, sizes, console)
+    if lines:
+        when = " (from its next start)" if domain.running else ""
+        diff = "\n".join([f"--- {host.name}", f"+++ {host.name}", *lines, ""])
+        virt.change(f"define {host.name} anew{when}", lambda link: link.defineXML(xml) and None, diff=diff)
+    for network in machine.networks:
+        devices.have_nic(virt, domain, network)
+    for serial, disk in disks_of_machine(host, machine, node.host).items():
+        there = now.volumes.get(disk.pool, {}).get(disk.volume)
+        devices.have_disk(virt, domain, devices.Wanted(serial, disk, there, _path(node, disk)))

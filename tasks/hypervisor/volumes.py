@@ -1,0 +1,169 @@
+"""Disks of machines as volumes of a pool: qcow2 on an image, raw, logical volumes; made, enlarged, never made smaller."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from nornir_stack.errors import Refused
+from nornir_stack.size import Size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from libvirt import virConnect, virDomain, virStorageVol
+
+    from nornir_stack.libvirt import Libvirt
+
+    Do = Callable[[virConnect], object]
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk that is wanted. `backing`: the image that it starts from (qcow2 on qcow2), or ''. `size` in bytes.
+
+    `verbatim`: a file of this very name, whatever it will hold.
+    """
+
+    pool: str
+    name: str
+    size: Size
+    logical: bool = False
+    backing: str = ""
+    raw: bool = False
+    verbatim: bool = False
+
+    @property
+    def volume(self) -> str:
+        """Its name in the pool."""
+        return self.name if self.logical or self.verbatim else f"{self.name}.{self.format}"
+
+    @property
+    def format(self) -> str:
+        return "raw" if self.logical or self.raw or self.verbatim else "qcow2"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume as libvirt has it."""
+
+    path: str
+    capacity: Size
+
+
+def volume_xml(disk: Disk) -> str:
+    """A volume as libvirt wants it (https://libvirt.org/formatstorage.html). A logical volume has all its room at once."""
+    root = ET.Element("volume")
+    ET.SubElement(root, "name").text = disk.volume
+    ET.SubElement(root, "capacity", unit="bytes").text = str(int(disk.size))
+    if disk.logical:
+        ET.SubElement(root, "allocation", unit="bytes").text = str(int(disk.size))
+        return ET.tostring(root, encoding="unicode")
+    ET.SubElement(root, "allocation", unit="bytes").text = "0"
+    target = ET.SubElement(root, "target")
+    ET.SubElement(target, "format", type=disk.format)
+    permissions = ET.SubElement(target, "permissions")
+    ET.SubElement(permissions, "mode").text = "0600"
+    if disk.backing:
+        backing = ET.SubElement(root, "backingStore")
+        ET.SubElement(backing, "path").text = disk.backing
+        ET.SubElement(backing, "format", type="qcow2")
+    return ET.tostring(root, encoding="unicode")
+
+
+def volumes(link: virConnect) -> dict[str, dict[str, Volume]]:
+    """Pool to volume to what it is, of every pool that runs. For `Libvirt.read`."""
+    import libvirt  # noqa: PLC0415  an extra
+
+    running = link.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
+    return {pool.name(): {each.name(): _volume(each) for each in pool.listAllVolumes()} for pool in running}
+
+
+def _volume(each: virStorageVol) -> Volume:
+    return Volume(each.path(), Size(each.info()[1]))
+
+
+def make(virt: Libvirt, disk: Disk, content: bytes = b"", *, replace: bool = False) -> None:
+    """Make a volume; `content` is written into it. One that cannot be filled is not left behind.
+
+    `replace`: one of that name that is there goes first; only for what is nobody's data.
+    """
+    xml = volume_xml(disk)
+
+    def do(link: virConnect) -> None:
+        pool = link.storagePoolLookupByName(disk.pool)
+        old = next((each for each in pool.listAllVolumes() if replace and each.name() == disk.volume), None)
+        if old is not None:
+            old.delete()
+        made = pool.createXML(xml)
+        if not content:
+            return
+        try:
+            _fill(link, made, content)
+        except BaseException:
+            made.delete()
+            raise
+
+    on = f" on {disk.backing}" if disk.backing else ""
+    virt.change(f"make disk {disk.volume} in {disk.pool}: {disk.size}{on}", do)
+
+
+def _fill(link: virConnect, volume: virStorageVol, content: bytes) -> None:
+    stream = link.newStream()
+    try:
+        volume.upload(stream, 0, len(content))
+        left = content
+        while left:
+            left = left[stream.send(left[: 1 << 16]) :]
+        stream.finish()
+    except BaseException:
+        stream.abort()
+        raise
+
+
+def transfer(source: virConnect, path: str, target: virConnect, pool: str, title: str) -> None:
+    """Copy the file of a volume, byte by byte, from one libvirt into a pool of another, by way of this machine."""
+    import libvirt  # noqa: PLC0415  an extra
+
+    old = source.storageVolLookupByPath(path)
+    length = old.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
+    new = target.storagePoolLookupByName(pool).createXML(volume_xml(Disk(pool, title, Size(length), verbatim=True)))
+    down, up = source.newStream(), target.newStream()
+    try:
+        old.download(down, 0, length)
+        new.upload(up, 0, length)
+        while piece := down.recv(1 << 18):
+            while piece:
+                piece = piece[up.send(piece) :]
+        down.finish()
+        up.finish()
+    except BaseException:
+        for stream in (down, up):
+            with suppress(libvirt.libvirtError):
+                stream.abort()
+        new.delete()
+        raise
+
+
+def enlarge(virt: Libvirt, disk: Disk, now: Volume, machine: str) -> None:
+    """Give a disk more room, under a machine that runs too. Raises Refused where it would get less."""
+    if disk.size < now.capacity:
+        raise Refused(
+            f"{machine}: disk {disk.volume} has {now.capacity} and the inventory says {disk.size}: a disk is never made "
+            "smaller; correct the inventory"
+        )
+    if disk.size == now.capacity:
+        return
+
+    def do(link: virConnect) -> None:
+        import libvirt  # noqa: PLC0415  an extra
+
+        domain: virDomain | None = next((each for each in link.listAllDomains() if each.name() == machine), None)
+        if domain is not None and domain.isActive():
+            domain.blockResize(now.path, int(disk.size), libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        else:
+            link.storageVolLookupByPath(now.path).resize(int(disk.size))
+
+    virt.change(f"enlarge disk {disk.volume}: {now.capacity} to {disk.size}", do, repeatable=True)

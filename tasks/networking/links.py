@@ -1,0 +1,224 @@
+"""A node's links, routes and rules as its declaration has them: now, at each boot, and undone where they cut it off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nornir_stack.command import command, sh
+from nornir_stack.confirmed import File, Network, confirmed
+from nornir_stack.errors import Refused
+from nornir_stack.files import edited_ini
+from nornir_stack.inventory.networks import networks_of
+from nornir_stack.node import Node
+from nornir_stack.settings import dotted
+from nornir_stack.tasks.networking import ifupdown, netplan, ovs
+from nornir_stack.tasks.networking.bridge import AGENT, AGENT_INI, mapped
+from nornir_stack.tasks.networking.check import wrong
+from nornir_stack.tasks.networking.differ import differences, problems, refuse
+from nornir_stack.tasks.networking.managers import manager_of
+from nornir_stack.tasks.networking.observe import look
+from nornir_stack.tasks.networking.order import Text, complete, devices, with_macs
+from nornir_stack.tasks.networking.record import RECORD, forgotten, record_of, recorded
+from nornir_stack.tasks.networking.settings import Links
+from nornir_stack.tasks.networking.uplink import declared
+from nornir_stack.tasks.networking.upstream import with_upstream
+from nornir_stack.tasks.system.packages import packages
+from nornir_stack.tasks.system.services import restart, unit_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nornir.core.task import Task
+
+    from nornir_stack.command import Command
+    from nornir_stack.results import Result
+    from nornir_stack.tasks.networking.managers import Manager
+    from nornir_stack.tasks.networking.observe import NodeNetwork
+    from nornir_stack.tasks.networking.order import Files
+    from nornir_stack.tasks.networking.record import Record
+
+OFFLOAD = "/etc/systemd/system/nornir-stack-offload.service"
+_OFFLOAD = OFFLOAD.rpartition("/")[2]
+WITHIN = 60.0
+
+
+def links(task: Task, *, within: float = WITHIN) -> Result[NodeNetwork]:
+    """Have the node's links, addresses, routes and rules as the inventory's `network` declares them.
+
+    They are written for whoever manages the node's network (networkd, ifupdown, netplan, NetworkManager, network scripts:
+    looked at) and applied through `confirmed`: where the node cannot be reached `within` seconds, or is not as declared
+    then, it has its former network again, and Undone is raised. Links that are not declared are left alone.
+    Raises Refused for a declaration that does not hold together, a device that does not exist, two managers at work.
+    """
+    node = Node(task)
+    now = look(node)
+    record = recorded(node.read_file(RECORD))
+    wanted = declared(task.host, now, record.devices)
+    if task.host.has_parent_group("router"):
+        wanted = with_upstream(wanted, task.nornir.inventory)
+    refuse_wrong(wanted, node)
+    have(node, with_macs(complete(wanted), now), now, record, within)
+    return node.done(lambda: look(node)) if node.gate.effects else node.done(now)
+
+
+def refuse_wrong(declared: Links, node: Node) -> None:
+    """Raise Refused with every complaint about a declaration."""
+    complaints = list(wrong(declared, networks_of(node.host.defaults)))
+    if complaints:
+        lines = [f"{node.name}: {dotted(Links.key, *one.path)}: {one.text}" for one in complaints]
+        raise Refused("\n".join(lines))
+
+
+def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: float) -> None:
+    """Have the node as `wanted` (complete), which was seen as `now`."""
+    if not wanted.links and not record.files:
+        return
+    refuse(wanted, now, node.name)
+    mappings = _mappings(node, wanted)
+    agent = bool(mappings) and unit_state(node.task, unit=AGENT).value.running
+    manager = manager_of(now, wanted.manager, node.name)
+    files = files_of(manager, wanted, now, node)
+    steps = [*_writes(node, files), *_removals(node, files, record)]
+    names = list(differences(wanted, now))
+    stale = [name for name in record.devices if name not in wanted.links and name in now.links]
+    former = forgotten(record, wanted, now)
+    if any(link.offload is False for link in wanted.links.values()):
+        packages(node.task, present=("ethtool",))
+    if steps or names or stale or former:
+        written = [step.path for step in steps if isinstance(step, File)]
+        taken = [*names, *filter(None, map(manager.link_of, written))]
+        acts = actions(manager, wanted, now, taken, bool(steps))
+        # a bridge goes last, when its card has its own address again; what else is gone first leaves its ports free
+        gone = [_delete(name, record.devices[name]) for name in stale if record.devices[name] != "bridge"]
+        acts += [_delete(name, "bridge") for name in stale if record.devices[name] == "bridge"]
+        if former:  # after the manager, who may have done it
+            acts += [sh('ip "$@" 2>/dev/null; :', *words.split(), label=f"ip {words}") for words in former]
+
+        def check(node: Node) -> Sequence[str]:
+            seen = look(node)
+            return [*problems(wanted, seen), *(f"it still has {words}" for words in forgotten(record, wanted, seen))]
+
+        paths = [RECORD, *files, *record.files]
+        confirmed(
+            node, [*steps, *gone, *acts], undo=Network(paths, undoing(manager, wanted, now, record)), check=check, within=within
+        )
+    if mappings and node.edit_ini(AGENT_INI, "ovs", {"bridge_mappings": mappings}, independent=True) and agent:
+        node.then(restart, unit=AGENT)
+
+
+def files_of(manager: Manager, wanted: Links, now: NodeNetwork, node: Node) -> Files:
+    """All files: the manager's, those that it shares with others, the unit for offload, and the record."""
+    files = manager.render(wanted, now.datapath)
+    if off := [name for name, link in devices(wanted).items() if link.offload is False]:
+        files[OFFLOAD] = Text(offload_unit(off))
+    files[RECORD] = Text(record_of(wanted, list(files)))
+    return {**files, **_others(manager, wanted, now, node)}
+
+
+def _others(manager: Manager, wanted: Links, now: NodeNetwork, node: Node) -> Files:
+    """Files of others about declared links, without what would be added to ours."""
+    files: Files = {}
+    if manager.name == "ifupdown":
+        main = (node.read_file(ifupdown.MAIN) or "").splitlines()
+        lines = ifupdown.with_include(ifupdown.without(main, wanted.links))
+        files[ifupdown.MAIN] = Text("".join(f"{line}\n" for line in lines))
+    elif manager.name == "netplan":
+        for path in sorted(now.files):
+            seen = node.stat(path) if path.startswith(netplan.FOLDER) and path != netplan.PATH else None
+            text = node.read_file(path) if seen is not None else None
+            if seen is not None and text is not None and (less := netplan.without(text, wanted.links)) != text:
+                files[path] = Text(less, seen.mode)
+    return files
+
+
+def offload_unit(names: Sequence[str]) -> str:
+    """A unit that switches transmit offload off at each boot, whoever manages the network."""
+    lines = [f"ExecStart=/bin/sh -c 'exec ethtool -K {name} tx off'" for name in names]
+    return "\n".join(
+        [
+            "[Unit]",
+            "Description=Checksums written by the sender, as Open vSwitch in userspace needs them",
+            "After=network.target openvswitch-switch.service openvswitch.service",
+            "[Service]",
+            "Type=oneshot",
+            "RemainAfterExit=yes",
+            *lines,
+            "[Install]",
+            "WantedBy=multi-user.target",
+            "",
+        ]
+    )
+
+
+def _writes(node: Node, files: Files) -> list[Command | File]:
+    steps: list[Command | File] = []
+    folders = set()
+    for path, wanted in files.items():
+        now = node.stat(path)
+        if now is not None and now.content == wanted.text.encode() and now.mode.lstrip("0") == wanted.mode.lstrip("0"):
+            continue
+        folder = path.rpartition("/")[0]
+        if folder not in folders and node.stat(folder) is None:
+            steps.append(command("mkdir", "-p", folder))
+        folders.add(folder)
+        steps.append(File(path, wanted.text, wanted.mode))
+    if any(isinstance(step, File) and step.path == OFFLOAD for step in steps):
+        steps.append(command("systemctl", "daemon-reload"))
+        steps.append(command("systemctl", "enable", _OFFLOAD))
+    return steps
+
+
+def _removals(node: Node, files: Files, record: Record) -> list[Command | File]:
+    stale = [path for path in record.files if path not in files and node.stat(path) is not None]
+    off: list[Command | File] = [command("systemctl", "disable", _OFFLOAD)] if OFFLOAD in stale else []
+    return [*off, command("rm", "-f", "--", *stale)] if stale else []
+
+
+def actions(manager: Manager, wanted: Links, now: NodeNetwork, names: Sequence[str], written: bool) -> list[Command]:
+    """What makes the node as the files say: Open vSwitch first, for its devices carry addresses."""
+    mine = [name for name in devices(wanted) if name in names]
+    acts = ovs.steps(wanted, now)
+    acts += manager.apply(mine, wanted) if written or mine else []
+    if off := [name for name in mine if wanted.links[name].offload is False]:
+        acts.append(sh('for d; do ethtool -K "$d" tx off || exit; done', *off, label=f"ethtool -K {' '.join(off)} tx off"))
+    return acts
+
+
+def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -> list[Command]:
+    """What runs after the files are back: devices that were made go, Open vSwitch and the manager have their former say."""
+    new = [name for name, link in devices(wanted).items() if link.kind in {"bridge", "bond", "vlan"} and name not in now.links]
+    there = [name for name in devices(wanted) if name in now.links]
+    acts = ovs.restore(wanted, now)
+    if new:
+        acts.append(
+            sh(
+                'for d; do ip link delete dev "$d" 2>/dev/null; done; :',
+                *reversed(new),
+                label=f"ip link delete {' '.join(new)}",
+            )
+        )
+    former = [link for path in record.files if (link := manager.link_of(path)) in now.links]
+    return [*acts, *manager.back(list(dict.fromkeys([*there, *former])))]
+
+
+def _delete(name: str, kind: str) -> Command:
+    if kind == "ovs-bridge":
+        return command("ovs-vsctl", "--timeout=30", "--if-exists", "del-br", name)
+    # NetworkManager takes away by itself what it made, as soon as its profile is gone
+    gone = '! [ -e "/sys/class/net/$1" ]'
+    return sh(f'{gone} || ip link delete dev "$1" || {gone}', name, label=f"ip link delete dev {name}")
+
+
+def _mappings(node: Node, wanted: Links) -> str:
+    """The value of Neutron's bridge_mappings with the declared bridges; '' where none stands for a physical network."""
+    pairs = {link.physical_network: name for name, link in wanted.links.items() if link.physical_network}
+    text = node.read_file(AGENT_INI) if pairs else None
+    value = ""
+    for network, bridge in pairs.items():
+        value = mapped(with_mapping(text, value), AGENT_INI, network, bridge)
+    return value
+
+
+def with_mapping(text: str | None, value: str) -> str | None:
+    """The agent's file as it would be with these mappings."""
+    return edited_ini(text, "ovs", {"bridge_mappings": value}) if text is not None and value else text

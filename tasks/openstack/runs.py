@@ -1,0 +1,124 @@
+"""The services of the controller, each set up, migrated and running."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nornir_stack.command import sh
+from nornir_stack.errors import UsageError
+from nornir_stack.node import Node
+from nornir_stack.secret import Secret
+from nornir_stack.select import nearest
+from nornir_stack.tasks.config.apply import edit
+from nornir_stack.tasks.openstack import files, programs
+from nornir_stack.tasks.openstack.applied import applied
+from nornir_stack.tasks.openstack.plane import plane_of
+from nornir_stack.tasks.openstack.schemas import migrate, rows
+from nornir_stack.tasks.system.packages import packages
+from nornir_stack.tasks.system.services import service
+
+if TYPE_CHECKING:
+    from nornir.core.task import Task
+
+    from nornir_stack.results import Result
+    from nornir_stack.tasks.openstack.plane import Plane
+
+PROGRAMS = {one.name: one for one in programs.ON_CONTROLLER}
+_KEYS = {"fernet": "fernet-keys", "credential": "credential-keys"}
+# The password comes by stdin: words of a command are seen by everyone on the node.
+_BOOTSTRAP = r"""
+IFS= read -r OS_BOOTSTRAP_PASSWORD; export OS_BOOTSTRAP_PASSWORD
+exec runuser -u keystone -- keystone-manage bootstrap --bootstrap-region-id "$1" \
+    --bootstrap-admin-url "$2" --bootstrap-internal-url "$2" --bootstrap-public-url "$2"
+"""
+# 0: the password is right. Else there may be no such user, or another password.
+_MESSAGES_LOOK = "rabbitmqctl --quiet authenticate_user openstack >/dev/null 2>&1"
+_MESSAGES = r"""
+IFS= read -r word
+verb=add_user
+if rabbitmqctl --quiet list_users </dev/null | grep -q '^openstack[[:space:]]'; then verb=change_password; fi
+printf '%s\n' "$word" | rabbitmqctl --quiet $verb openstack >/dev/null
+rabbitmqctl --quiet set_permissions openstack '.*' '.*' '.*' </dev/null
+"""
+_APACHE = "/etc/apache2"
+_DASHBOARD = "/etc/openstack-dashboard/local_settings.d/_0100_nornir_stack.py"
+
+
+def messages(task: Task) -> Result[None]:
+    """RabbitMQ with the services' user, and memcached; nothing of them is in a command's words."""
+    node = Node(task)
+    plane = plane_of(task.nornir.inventory)
+    packages(task, present=programs.MESSAGES)
+    for unit in ("rabbitmq-server.service", "memcached.service"):
+        node.then(service, unit=unit, state="started", enabled=True)
+    line = Secret(literal=f"{plane.password('messages').reveal()}\n")
+    if not node.gate.pending and node.read(sh(_MESSAGES_LOOK, stdin=line), ok=None).ok:
+        return node.done()
+    node.change(sh(_MESSAGES, stdin=line), what="the user openstack of RabbitMQ", repeatable=True)
+    return node.done()
+
+
+def program(task: Task, *, service: str) -> Result[None]:
+    """One of the controller's services: installed, its files as the inventory wants them, its databases migrated, running.
+
+    Raises UsageError for one that is not known.
+    """
+    if service not in PROGRAMS:
+        raise UsageError(f"there is no service {service!r}{nearest(service, PROGRAMS)}")
+    node = Node(task)
+    wanted, plane = PROGRAMS[service], plane_of(task.nornir.inventory)
+    packages(task, present=wanted.packages)
+    for path, sections in files.MADE[service](plane).items():
+        edit(node, path, sections)
+    sizes = {"processes": str(plane.workers)} if plane.workers else {}
+    if plane.workers or wanted.threads == programs.ONE_THREAD:
+        node.edit_ini(wanted.uwsgi, "uwsgi", {**sizes, "threads": str(wanted.threads)}, independent=True)
+    migrate(node, plane, wanted)
+    if service == "keystone":
+        _keystone(node, plane)
+    for unit in wanted.units:
+        node.then(applied, unit=unit, files=list(wanted.files))
+    return node.done()
+
+
+def _keystone(node: Node, plane: Plane) -> None:
+    """Its keys, and the first user, role, project and endpoint."""
+    for kind, folder in _KEYS.items():
+        if node.stat(f"/etc/keystone/{folder}/0", independent=True) is None:
+            node.change("keystone-manage", f"{kind}_setup", "--keystone-user=keystone", "--keystone-group=keystone")
+    if not rows(node, plane, "keystone", "SELECT 1 FROM local_user WHERE name = 'admin'"):
+        line = Secret(literal=f"{plane.admin.reveal()}\n")
+        url = programs.KEYSTONE.url.format(plane.address)
+        node.change(sh(_BOOTSTRAP, plane.region, url, stdin=line), what="keystone-manage bootstrap", repeatable=True)
+
+
+def discovered(task: Task) -> Result[tuple[str, ...]]:
+    """Have every compute node that reported be in Nova's cell, so that instances can start on it. The value: those nodes."""
+    node = Node(task)
+    plane = plane_of(task.nornir.inventory)
+    there = rows(node, plane, "nova", "SELECT host FROM services WHERE `binary` = 'nova-compute' AND deleted = 0")
+    known = rows(node, plane, "nova_api", "SELECT host FROM host_mappings")
+    new = sorted({str(row[0]) for row in there} - {str(row[0]) for row in known})
+    if new:
+        command = ("runuser", "-u", "nova", "--", "nova-manage", "cell_v2", "discover_hosts")
+        node.change(*command, what=f"take {', '.join(new)} into Nova's cell", repeatable=True)
+    return node.done(tuple(sorted(str(row[0]) for row in there)))
+
+
+def dashboard(task: Task) -> Result[None]:
+    """Horizon on the controller, asking its Keystone."""
+    node = Node(task)
+    plane = plane_of(task.nornir.inventory)
+    packages(task, present=programs.DASHBOARD)
+    names = [plane.address, plane.controller, "localhost"]
+    lines = [
+        f'OPENSTACK_HOST = "{plane.address}"',
+        f'OPENSTACK_KEYSTONE_URL = "{plane.keystone}/v3"',
+        f"ALLOWED_HOSTS = {names!r}".replace("'", '"'),
+    ]
+    node.write_file(_DASHBOARD, "".join(f"{line}\n" for line in lines), independent=True)
+    if node.stat(f"{_APACHE}/mods-enabled/ssl.load", independent=True) is None:
+        # the package enables this site and not the module that it needs: Apache would not start
+        node.remove_file(f"{_APACHE}/sites-enabled/default-ssl.conf")
+    node.then(applied, unit="apache2.service", files=[_DASHBOARD])
+    return node.done()

@@ -1,0 +1,50 @@
+"""Diffs of configuration files without the secrets in them."""
+
+from __future__ import annotations
+
+import pytest
+
+from nornir_stack.tasks.config.hidden import hidden, masked_diff
+
+OLD = "[DEFAULT]\ntransport_url = rabbit://a:pw1@h1:5672,a:pw2@h2:5672/\n[x]\nadmin_password = old1\ndebug = false\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("password = s3cret", "password = ********"),
+        ("#admin_token=s3cret", "#admin_token=********"),
+        ("metadata_proxy_shared_secret: s3cret", "metadata_proxy_shared_secret: ********"),
+        ("memcache_secret_key = s3cret", "memcache_secret_key = ********"),
+        ("transport_url = rabbit://a:p@h1,b:q@h2/", "transport_url = rabbit://a:********@h2/"),
+        ("connection=mysql://u:p@ss@db/nova", "connection=mysql://u:********@db/nova"),
+        ("max_token_size = 255", "max_token_size = 255"),
+        ("ssl_key = /etc/ssl/private/x.pem", "ssl_key = /etc/ssl/private/x.pem"),
+        ("secret = $other", "secret = $other"),
+        ("auth_url = http://k:5000/v3", "auth_url = http://k:5000/v3"),
+        ("# the password of the user", "# the password of the user"),
+    ],
+)
+def test_what_is_hidden(line: str, shown: str) -> None:
+    """Passwords, tokens and keys by the name of their key, passwords in URLs wherever they are; not numbers and paths."""
+    assert shown == hidden(line)
+
+
+def test_a_secret_that_changed_shows_as_a_change() -> None:
+    """And neither the old one nor the new one is in the diff, nor one that only stands beside."""
+    shown = masked_diff("/etc/x.conf", OLD, OLD.replace("old1", "new1"))
+    assert "-admin_password = ********\n+admin_password = ********\n" in shown
+    assert not [word for word in ("old1", "new1", "pw1", "pw2") if word in shown]
+    assert shown.startswith("--- /etc/x.conf\n+++ /etc/x.conf\n@@ -1,5 +1,5 @@\n [DEFAULT]\n")
+
+
+def test_secrets_of_several_lines() -> None:
+    """The lines that go on a secret are hidden too."""
+    shown = masked_diff("/x", None, "private_key = -----BEGIN\n    MIIE\n    END\nb = 1\n")
+    assert shown == "--- /dev/null\n+++ /x\n@@ -0,0 +1,4 @@\n+private_key = ********\n+    ********\n+    ********\n+b = 1\n"
+
+
+def test_equal_files_have_no_diff() -> None:
+    """And files that differ in line ends only say so."""
+    assert masked_diff("/x", OLD, OLD) == ""
+    assert masked_diff("/x", "a\r\n", "a\n").endswith("only line ends differ\n")

@@ -1,0 +1,234 @@
+"""What is wrong with a declaration is told before anything is touched; what a node lacks of it, link by link."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nornir_stack.errors import Refused
+from nornir_stack.inventory.networks import read_networks
+from nornir_stack.tasks.networking import ovs
+from nornir_stack.tasks.networking.check import wrong
+from nornir_stack.tasks.networking.differ import differences, problems, refuse
+from nornir_stack.tasks.networking.managers import MANAGERS, at_work, manager_of
+from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute
+from nornir_stack.tasks.networking.order import complete
+from nornir_stack.tasks.networking.record import forgotten, record_of, recorded
+from tests.unit.networking.declared import HOST, NETWORK_NODE, links
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PLAN = {
+    "external": {
+        "cidr": "111.0.0.0/29",
+        "kind": "public",
+        "gateway": "111.0.0.1",
+        "floating": [{"first": "111.0.0.3", "last": "111.0.0.6"}],
+    },
+    "data": {"cidr": "172.16.1.0/24", "pools": [{"first": "172.16.1.100", "last": "172.16.1.199"}]},
+}
+
+
+def told(**data: Any) -> list[str]:
+    networks, complaints = read_networks({"networks": PLAN})
+    assert complaints == []
+    return [f"{'.'.join(map(str, one.path))}: {one.text}" for one in wrong(links(**data), networks)]
+
+
+def test_declarations_that_hold_together() -> None:
+    """A host with everything, and a network node whose default route stands before the route to its gateway."""
+    networks, _ = read_networks({"networks": PLAN})
+    assert list(wrong(HOST, networks)) == []
+    assert list(wrong(NETWORK_NODE, networks)) == []
+
+
+SLIPS: Mapping[str, tuple[dict[str, Any], str]] = {
+    "a netmask of /24 on a /29": (
+        {"links": {"br-ex": {"kind": "ovs-bridge", "addresses": ["111.0.0.2/24"]}}},
+        "links.br-ex.addresses.0: 111.0.0.2/24 has the wrong netmask: network 'external' is 111.0.0.0/29",
+    ),
+    "a pool that starts on the bridge's own address": (
+        {"links": {"br-ex": {"kind": "ovs-bridge", "addresses": ["111.0.0.3/29"]}}},
+        "links.br-ex.addresses.0: 111.0.0.3 stands in the range 111.0.0.3-111.0.0.6 of network 'external'",
+    ),
+    "a gateway that nothing reaches": (
+        {"links": {"br-ex": {"kind": "ovs-bridge"}}, "routes": [{"to": "default", "via": "111.0.0.1", "link": "br-ex"}]},
+        "routes.0: to default: its gateway 111.0.0.1 is reached by no address and no other route of br-ex",
+    ),
+    "networks that overlap": (
+        {"links": {"a": {"addresses": ["10.0.0.1/16"]}, "b": {"addresses": ["10.0.5.1/24"]}}},
+        "links.b.addresses: 10.0.5.0/24 overlaps 10.0.0.0/16 of a: answers would leave by the other",
+    ),
+    "the network's own address": (
+        {"links": {"a": {"addresses": ["10.0.0.0/24"]}}},
+        "links.a.addresses.0: 10.0.0.0 is the network address of 10.0.0.0/24: no host can have it",
+    ),
+    "a mask that takes in another network": (
+        {"links": {"a": {"addresses": ["172.16.9.1/16"]}}},
+        "links.a.addresses.0: 172.16.9.1/16 takes in network 'data' (172.16.1.0/24), which lies elsewhere",
+    ),
+    "an address on a port": (
+        {"links": {"br0": {"kind": "bridge", "ports": ["eth0"]}, "eth0": {"addresses": ["10.0.0.1/24"]}}},
+        "links.eth0.addresses: 10.0.0.1/24: eth0 is a port of br0, which has the address then",
+    ),
+    "a port twice": (
+        {"links": {"br0": {"kind": "bridge", "ports": ["eth0"]}, "br1": {"kind": "bridge", "ports": ["eth0"]}}},
+        "links.br1.ports: eth0 is a port of br0 already",
+    ),
+    "a gateway that is oneself": (
+        {"links": {"a": {"addresses": ["10.0.0.1/24"]}}, "routes": [{"to": "default", "via": "10.0.0.1"}]},
+        "routes.0: via 10.0.0.1, which is this host's own address",
+    ),
+    "two default routes": (
+        {
+            "links": {"a": {"addresses": ["10.0.0.1/24"]}},
+            "routes": [{"to": "default", "via": "10.0.0.2"}, {"to": "default", "via": "10.0.0.3"}],
+        },
+        "routes.1: 0.0.0.0/0 has a route already (routes.0): give one a metric",
+    ),
+    "a rule into an empty table": (
+        {"rules": [{"source": "10.0.0.0/8", "table": 7, "priority": 9}]},
+        "rules.0.table: no route is declared in table 7: what it catches is lost",
+    ),
+    "a VLAN over nothing": ({"links": {"v": {"kind": "vlan", "vlan": 3}}}, "links.v.over: missing: a vlan has one"),
+    "a bond of one": ({"links": {"b": {"kind": "bond", "ports": ["a"]}}}, "links.b.ports: a bond has two ports or more"),
+    "a patch without its other end": (
+        {"links": {"br": {"kind": "ovs-bridge", "ports": ["p"]}, "p": {"kind": "ovs-patch", "peer": "q"}}},
+        "links.p.peer: q is to be an ovs-patch whose peer is p",
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_slips_are_told(slip: str) -> None:
+    """Each with its key, what is wrong, and what to do."""
+    data, sentence = SLIPS[slip]
+    (found,) = told(**data)
+    assert found.startswith(sentence)
+
+
+def seen(**more: Any) -> NodeNetwork:
+    """A node with one card that is up and holds its address."""
+    card = SeenLink("eth0", up=True, addresses=(ip_interface("10.0.0.1/24"),))
+    return replace(NodeNetwork(links={"eth0": card}, units=frozenset({"systemd-networkd"})), **more)
+
+
+def test_what_a_node_lacks() -> None:
+    """An address too few or too many, a route, a rule, a link that is down: a sentence each; else nothing."""
+    wanted = complete(links(links={"eth0": {"addresses": ["10.0.0.1/24"]}}, routes=[{"to": "default", "via": "10.0.0.254"}]))
+    way = SeenRoute(ip_network("0.0.0.0/0"), "10.0.0.254", "eth0")
+    assert differences(wanted, seen(routes=(way,))) == {}
+    assert problems(wanted, seen()) == ["eth0: no route to default via 10.0.0.254"]
+    assert problems(wanted, seen(routes=(replace(way, table="100"),))) == ["eth0: no route to default via 10.0.0.254"]
+    other = SeenLink("eth0", addresses=(ip_interface("10.0.0.2/24"),))
+    assert problems(wanted, seen(routes=(way,), links={"eth0": other})) == [
+        "eth0: it is down",
+        "eth0: it has no address 10.0.0.1/24",
+        "eth0: it has the address 10.0.0.2/24, which is not declared",
+    ]
+
+
+def test_an_address_is_won_back() -> None:
+    """br-ex without an address, and with a route over it: the address that it has is told, and the route that it lacks."""
+    wanted = complete(links(links={"br-ex": {"kind": "ovs-bridge"}}, routes=[{"to": "111.0.0.0/29", "link": "br-ex"}]))
+    now = NodeNetwork(
+        links={"br-ex": SeenLink("br-ex", "tun", up=True, addresses=(ip_interface("111.0.0.2/29"),))},
+        bridges={"br-ex": SeenBridge("netdev", {})},
+        has_ovs=True,
+    )
+    assert problems(wanted, now) == [
+        "br-ex: it has the address 111.0.0.2/29, which is not declared",
+        "br-ex: no route to 111.0.0.0/29 over br-ex",
+    ]
+
+
+def test_what_is_no_device_or_another_is_refused() -> None:
+    """A card that does not exist, a bridge's name that a card has, Open vSwitch that is not there."""
+    with pytest.raises(Refused, match="there is no network device eth9"):
+        refuse(complete(links(links={"eth9": {}})), seen(), "n1")
+    with pytest.raises(Refused, match="eth0 is a card, not a bridge"):
+        refuse(complete(links(links={"eth0": {"kind": "bridge"}})), seen(), "n1")
+    with pytest.raises(Refused, match="Open vSwitch is not installed"):
+        refuse(complete(links(links={"br-ex": {"kind": "ovs-bridge"}})), seen(), "n1")
+    on = {"br-int": SeenBridge("system", {"eth0": SeenPort(("eth0",))})}
+    with pytest.raises(Refused, match="eth0 is on the bridge br-int"):
+        refuse(complete(links(links={"br": {"kind": "ovs-bridge", "ports": ["eth0"]}})), seen(bridges=on, has_ovs=True), "n1")
+
+
+def test_open_vswitch_is_changed_in_one_transaction() -> None:
+    """Bridges, ports, tags, bonds and patch ports where there are none; only what differs where there are some."""
+    (made,) = ovs.steps(NETWORK_NODE, NodeNetwork(has_ovs=True))
+    assert made.line == (
+        "ovs-vsctl --timeout=30"
+        " add-br br-ex -- set bridge br-ex datapath_type=netdev -- add-port br-ex eth2 -- add-port br-ex ex-to-ex2"
+        " -- set interface ex-to-ex2 type=patch options:peer=ex2-to-ex"
+        " -- add-br br-ex2 -- set bridge br-ex2 datapath_type=netdev"
+        " -- add-bond br-ex2 bond1 eth3 eth4 tag=30 bond_mode=balance-slb -- add-port br-ex2 ex2-to-ex"
+        " -- set interface ex2-to-ex type=patch options:peer=ex-to-ex2"
+    )
+    patch = SeenPort(("ex-to-ex2",), type="patch", peer="ex2-to-ex")
+    there = {
+        "br-ex": SeenBridge("system", {"eth2": SeenPort(("eth2",), tag=7), "ex-to-ex2": patch, "phy-br-ex": SeenPort(())}),
+        "br-ex2": SeenBridge(
+            "system",
+            {
+                "bond1": SeenPort(("eth3", "eth4"), tag=30, mode="balance-slb"),
+                "ex2-to-ex": SeenPort(("ex2-to-ex",), type="patch", peer="ex-to-ex2"),
+            },
+        ),
+    }
+    now = NodeNetwork(has_ovs=True, bridges=there)
+    assert [step.line for step in ovs.steps(NETWORK_NODE, now)] == ["ovs-vsctl --timeout=30 clear port eth2 tag"]
+    assert [step.line for step in ovs.restore(NETWORK_NODE, now)] == ["ovs-vsctl --timeout=30 set port eth2 tag=7"]
+    restored = ovs.restore(NETWORK_NODE, NodeNetwork(has_ovs=True))
+    assert restored[0].argv[2:] == ("--if-exists", "del-br", "br-ex", "--", "--if-exists", "del-br", "br-ex2")
+
+
+def test_a_port_moves_between_declared_bridges() -> None:
+    """It is taken off the one first, and given back to it where the change is undone."""
+    wanted = complete(links(links={"a": {"kind": "ovs-bridge"}, "b": {"kind": "ovs-bridge", "ports": ["eth0"]}}))
+    there = {"a": SeenBridge("netdev", {"eth0": SeenPort(("eth0",))}), "b": SeenBridge("netdev", {})}
+    now = NodeNetwork(has_ovs=True, bridges=there)
+    assert [step.line for step in ovs.steps(wanted, now)] == ["ovs-vsctl --timeout=30 del-port a eth0 -- add-port b eth0"]
+    (back,) = ovs.restore(wanted, now)
+    assert back.line == "ovs-vsctl --timeout=30 --if-exists del-port b eth0 -- --may-exist add-port a eth0"
+
+
+def test_who_manages_the_network() -> None:
+    """Looked at; netplan stands for what it writes for; two at once, or none, is the operator's to decide."""
+    assert at_work(seen()) == ["networkd"]
+    netplan = frozenset({"/usr/sbin/netplan", "/etc/netplan/50-cloud-init.yaml"})
+    assert at_work(seen(files=netplan)) == ["netplan"]
+    both = frozenset({"networking", "NetworkManager"})
+    debian = seen(units=both, files=frozenset({"/usr/sbin/ifup"}))
+    with pytest.raises(Refused, match="NetworkManager and ifupdown are at work"):
+        manager_of(debian, None, "n1")
+    assert manager_of(debian, "ifupdown", "n1") is MANAGERS["ifupdown"]
+    with pytest.raises(Refused, match="nothing manages its network"):
+        manager_of(seen(units=frozenset()), None, "n1")
+    with pytest.raises(Refused, match="is netplan, which does not run there"):
+        manager_of(debian, "netplan", "n1")
+
+
+def test_what_was_declared_once_and_is_no_longer_goes() -> None:
+    """Routes and rules of the record that the node still has, as `ip` takes them away; the record reads back as it was."""
+    record = recorded(record_of(HOST, ["/etc/x"]))
+    assert record.files == ("/etc/x",)
+    assert record.devices == {"br0": "bridge", "bond0": "bond", "data": "vlan"}
+    way = SeenRoute(ip_network("10.0.0.0/8"), "172.16.1.1", "data", metric=50)
+    now = NodeNetwork(routes=(way,), rules=("1000: from 172.16.1.0/24 table 100",))
+    assert forgotten(record, HOST, now) == []
+    assert forgotten(record, replace(HOST, routes=(), rules=()), now) == [
+        "-4 route delete 10.0.0.0/8 via 172.16.1.1 dev data metric 50",
+        "-4 rule delete from 172.16.1.0/24 table 100 priority 1000",
+    ]
+    back = complete(links(links={"br-ex": {"kind": "ovs-bridge", "addresses": ["111.0.0.2/29"]}}))
+    over = NodeNetwork(routes=(SeenRoute(ip_network("111.0.0.0/29"), "", "br-ex"),))
+    bare = complete(links(links={"br-ex": {"kind": "ovs-bridge"}}, routes=[{"to": "111.0.0.0/29", "link": "br-ex"}]))
+    assert forgotten(recorded(record_of(bare, [])), back, over) == []  # the address brings it now
+    assert str(record.routes[0][0].via) == str(ip_address("192.168.5.1"))
+    assert recorded(None).files == ()

@@ -1,0 +1,261 @@
+"""Each family's files: by their own parsers where these are here, and as data where there are none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ruamel.yaml import YAML
+
+from nornir_stack.tasks.networking import ifcfg, ifupdown, keyfile, netplan, networkd
+from nornir_stack.tasks.networking.managers import MANAGERS
+from nornir_stack.tasks.networking.order import Text, ip_route, routes
+from tests.unit.networking.declared import HOST, NETWORK_NODE, links
+
+if TYPE_CHECKING:
+    from nornir_stack.tasks.networking.settings import Links
+
+DECLARATIONS = pytest.mark.parametrize("declared", [HOST, NETWORK_NODE], ids=["host", "network node"])
+SCRIPTS = "/etc/sysconfig/network-scripts"
+
+
+def lines(files: dict[str, Text], path: str) -> list[str]:
+    return files[path].text.splitlines()
+
+
+def shell(files: dict[str, Text], name: str) -> dict[str, str]:
+    """An ifcfg file as the variables of a shell."""
+    pairs = (line.partition("=") for line in lines(files, f"{SCRIPTS}/ifcfg-{name}") if not line.startswith("#"))
+    return {key: value.strip('"') for key, _, value in pairs}
+
+
+# systemd-networkd
+
+
+def test_networkd_has_a_file_for_each_device() -> None:
+    """A bridge, a bond and a VLAN are made; ports name their bridge and carry no address; no file for what is no device."""
+    files = networkd.render(HOST)
+    assert {path.rpartition("05-nornir-stack-")[2] for path in files if path.endswith("netdev")} == {
+        "br0.netdev",
+        "bond0.netdev",
+        "data.netdev",
+    }
+    assert "Bridge=br0" in lines(files, networkd.path("eth0", "network"))
+    assert "LinkLocalAddressing=no" in lines(files, networkd.path("eth0", "network"))
+    assert "VLAN=data" in lines(files, networkd.path("bond0", "network"))
+    assert "Kind=vlan" in lines(files, networkd.path("data", "netdev"))
+    assert "DHCP=ipv4" in lines(files, networkd.path("eth4", "network"))
+    names = {path.rpartition("05-nornir-stack-")[2] for path in networkd.render(NETWORK_NODE)}
+    assert names == {f"{name}.network" for name in ("br-ex", "br-ex2", "eth2", "eth3", "eth4")}
+
+
+def test_networkd_reads_its_files_before_all_others() -> None:
+    """The first .network that matches counts: installers' and netplan's begin with 10."""
+    for path in networkd.render(HOST):
+        assert Path(path).name < "10-host0.network"
+
+
+# ifupdown
+
+
+def test_ifupdown_puts_routes_in_when_all_addresses_are_there() -> None:
+    """A link with two addresses has two stanzas: the device is made by the first, routes follow the last."""
+    text = ifupdown.render(HOST)[ifupdown.PATH].text
+    stanza = text[text.index("auto br0") : text.index("auto bond0")]
+    assert stanza.index("ip link add name br0 type bridge") < stanza.index("iface br0 inet6 static")
+    assert stanza.index("iface br0 inet6 static") < stanza.index("up ip route replace default via 192.168.5.1 dev br0")
+    assert "ip -6 route replace fd01::/48 via fd00:5::1 dev br0" in stanza
+
+
+def test_ifupdown_words_open_vswitch_as_its_readme_does() -> None:
+    """README.Debian of openvswitch-switch 3.1: ports by `allow-BRIDGE`, a bond by ovs_bonds and ovs_options, a patch's peer."""
+    text = ifupdown.render(NETWORK_NODE, "netdev")[ifupdown.PATH].text
+    stanzas = {stanza.split("\n", 1)[0]: [line.strip() for line in stanza.splitlines()] for stanza in text.split("\n\n")[1:]}
+    assert {"ovs_type OVSBridge", "ovs_ports eth2 ex-to-ex2"} <= set(stanzas["auto br-ex"])
+    assert "ovs_extra set bridge br-ex datapath_type=netdev" in stanzas["auto br-ex"]
+    assert {"ovs_type OVSPort", "ovs_bridge br-ex"} <= set(stanzas["allow-br-ex eth2"])
+    bond = {"ovs_type OVSBond", "ovs_bonds eth3 eth4", "ovs_options tag=30 bond_mode=balance-slb"}
+    assert bond <= set(stanzas["allow-br-ex2 bond1"])
+    assert {"ovs_type OVSPatchPort", "ovs_patch_peer ex2-to-ex"} <= set(stanzas["allow-br-ex ex-to-ex2"])
+
+
+INTERFACES = """\
+# The loopback
+auto lo eth0
+iface lo inet loopback
+
+allow-hotplug eth0
+# the card
+iface eth0 inet static
+    address 192.0.2.5/24
+    gateway 192.0.2.1
+
+iface eth1 inet manual
+source /etc/network/interfaces.d/*
+"""
+
+
+def test_stanzas_of_declared_links_leave_the_main_file() -> None:
+    """Their lines would be added to ours; loopback, others and comments stay, and a second time changes nothing."""
+    left = ifupdown.without(INTERFACES.splitlines(), {"eth0"})
+    assert left == [
+        "# The loopback",
+        "auto lo",
+        "iface lo inet loopback",
+        "",
+        "# the card",
+        "iface eth1 inet manual",
+        "source /etc/network/interfaces.d/*",
+    ]
+    assert ifupdown.without(left, {"eth0"}) == left
+    assert ifupdown.with_include(left) == left
+    assert ifupdown.with_include(["auto lo"]) == ["auto lo", ifupdown.INCLUDE]
+
+
+# NetworkManager
+
+
+@pytest.mark.skipif(shutil.which("nmcli") is None, reason="nmcli is not installed (apt: network-manager)")
+@DECLARATIONS
+def test_networkmanager_reads_all_that_we_write(declared: Links) -> None:
+    """`nmcli --offline` reads each keyfile and writes it out again: not a line of ours is lost or changed."""
+    for path, (text, mode) in keyfile.render(declared).items():
+        again = subprocess.run(
+            ["nmcli", "--offline", "connection", "modify", "connection.zone", ""],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (again.returncode, again.stderr) == (0, ""), path
+        ours = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert [line for line in ours if line not in again.stdout.splitlines()] == [], path
+        assert mode == "0600"
+
+
+def test_networkmanager_brings_bridges_up_before_what_is_on_them() -> None:
+    """A port waits for its controller: bridge, port, and then the interface in it."""
+    order = keyfile.connections(NETWORK_NODE)
+    assert order.index("nornir-stack-br-ex") < order.index("nornir-stack-port-eth2") < order.index("nornir-stack-eth2")
+    assert order.index("nornir-stack-port-br-ex") < order.index("nornir-stack-if-br-ex")
+    host = keyfile.connections(HOST)
+    assert host.index("nornir-stack-br0") < host.index("nornir-stack-eth0")
+
+
+def test_networkmanager_is_told_of_each_file_that_changed() -> None:
+    """A device goes on as its profile was until it is activated again: the link of a file is known, of others' files none."""
+    assert [keyfile.link_of_file(keyfile.path(f"nornir-stack-{name}")) for name in ("br0", "port-eth2", "if-br-ex")] == [
+        "br0",
+        "eth2",
+        "br-ex",
+    ]
+    assert keyfile.link_of_file("/etc/nornir-stack/network.json") == ""
+    assert (MANAGERS["networkmanager"].link_of, MANAGERS["networkd"].link_of("/x")) == (keyfile.link_of_file, "")
+
+
+# netplan
+
+
+CLOUD_INIT = """\
+# written by an installer
+network:
+  version: 2
+  ethernets:
+    eth0:
+      match: {macaddress: "52:54:00:0a:0b:0c"}
+      set-name: "eth0"
+      addresses: [192.0.2.5/24]
+      nameservers: {addresses: [192.0.2.53]}
+      routes:
+      - {to: default, via: 192.0.2.1}
+    eth1:
+      addresses: [198.51.100.5/24]
+"""
+
+
+def test_netplan_s_other_files_lose_what_would_be_added_to_ours() -> None:
+    """netplan adds lists up: addresses and routes of a declared link go; its name, DNS, other links and comments stay."""
+    left = netplan.without(CLOUD_INIT, {"eth0", "br0"})
+    assert left.splitlines()[0] == "# written by an installer"
+    assert YAML().load(left)["network"]["ethernets"] == {
+        "eth0": {
+            "match": {"macaddress": "52:54:00:0a:0b:0c"},
+            "set-name": "eth0",
+            "nameservers": {"addresses": ["192.0.2.53"]},
+        },
+        "eth1": {"addresses": ["198.51.100.5/24"]},
+    }
+    assert netplan.without(left, {"eth0", "br0"}) is left
+    assert netplan.without(CLOUD_INIT, {"eth9"}) is CLOUD_INIT
+
+
+@pytest.mark.skipif(shutil.which("netplan") is None, reason="netplan is not installed (apt: netplan.io)")
+@DECLARATIONS
+def test_netplan_generates_from_what_we_write(declared: Links, tmp_path: Path) -> None:
+    """`netplan generate` takes the file without a word, and networkd's files that come of it say the same as ours."""
+    if declared is NETWORK_NODE and shutil.which("ovs-vsctl") is None:
+        pytest.skip("netplan wants ovs-vsctl for bridges of Open vSwitch (apt: openvswitch-switch)")
+    (path, (text, mode)) = next(iter(netplan.render(declared).items()))
+    file = tmp_path / path.lstrip("/")
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    file.chmod(int(mode, 8))
+    made = subprocess.run(["netplan", "generate", "--root-dir", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (0, "")
+    for name, link in declared.links.items():
+        if link.kind.startswith("ovs-") and link.kind != "ovs-bridge":
+            continue
+        mine = (tmp_path / f"run/systemd/network/10-netplan-{name}.network").read_text().splitlines()
+        theirs = lines(networkd.render(declared), networkd.path(name, "network"))
+        words = ("Address=", "Bridge=", "Bond=", "VLAN=", "Destination=", "Gateway=", "Table=", "From=", "Priority=")
+        assert [line for line in theirs if line.startswith(words) and line not in mine] == []
+
+
+# Red Hat's network scripts
+
+
+def test_ifcfg_of_open_vswitch() -> None:
+    """rhel/README.RHEL.rst of openvswitch: DEVICETYPE is always ovs; each TYPE has the variables that its table names."""
+    files = ifcfg.render(NETWORK_NODE)
+    assert shell(files, "br-ex") | {"DEVICETYPE": "ovs", "TYPE": "OVSBridge", "ONBOOT": "yes"} == shell(files, "br-ex")
+    assert "IPADDR" not in shell(files, "br-ex")
+    assert shell(files, "eth2") | {"DEVICETYPE": "ovs", "TYPE": "OVSPort", "OVS_BRIDGE": "br-ex"} == shell(files, "eth2")
+    bond = shell(files, "bond1")
+    assert (bond["TYPE"], bond["BOND_IFACES"], bond["OVS_BRIDGE"]) == ("OVSBond", "eth3 eth4", "br-ex2")
+    assert bond["OVS_OPTIONS"] == "tag=30 bond_mode=balance-slb"
+    assert "DEVICETYPE" not in shell(files, "eth3")  # its bond names it
+    patch = shell(files, "ex-to-ex2")
+    assert (patch["TYPE"], patch["OVS_BRIDGE"], patch["OVS_PATCH_PEER"]) == ("OVSPatchPort", "br-ex", "ex2-to-ex")
+    assert shell(ifcfg.render(NETWORK_NODE, "netdev"), "br-ex")["OVS_EXTRA"] == "set bridge br-ex datapath_type=netdev"
+
+
+def test_ifcfg_of_bridges_bonds_and_vlans() -> None:
+    """sysconfig.txt of initscripts: BRIDGE= at the port, MASTER= and SLAVE= at a bond's, VLAN= with PHYSDEV=, PREFIX=."""
+    files = ifcfg.render(HOST)
+    assert shell(files, "eth0")["BRIDGE"] == "br0"
+    assert (shell(files, "eth2")["MASTER"], shell(files, "eth2")["SLAVE"]) == ("bond0", "yes")
+    assert shell(files, "bond0")["BONDING_OPTS"] == "mode=802.3ad miimon=100"
+    vlan = shell(files, "data")
+    assert (vlan["VLAN"], vlan["PHYSDEV"], vlan["IPADDR"], vlan["PREFIX"]) == ("yes", "bond0", "172.16.1.10", "24")
+    assert shell(files, "br0")["IPV6ADDR"] == "fd00:5::10/64"
+    assert shell(files, "eth4")["BOOTPROTO"] == "dhcp"
+    assert lines(files, f"{SCRIPTS}/rule-data")[1:] == ["from 172.16.1.0/24 table 100 priority 1000"]
+
+
+def test_the_way_to_a_gateway_comes_before_the_route_over_it() -> None:
+    """The notebook's slip: route-br-ex began with a default route whose gateway no route reached yet."""
+    files = ifcfg.render(NETWORK_NODE)
+    assert lines(files, f"{SCRIPTS}/route-br-ex")[1:] == ["111.0.0.0/29 dev br-ex", "default via 111.0.0.1 dev br-ex"]
+    ordered = [ip_route(route, "br-ex") for route in routes("br-ex", NETWORK_NODE)]
+    assert ordered == ["111.0.0.0/29 dev br-ex", "default via 111.0.0.1 dev br-ex"]
+    text = ifupdown.render(NETWORK_NODE)[ifupdown.PATH].text
+    assert text.index("111.0.0.0/29 dev br-ex") < text.index("default via 111.0.0.1")
+
+
+def test_a_network_script_is_quoted_where_a_shell_would_split_it() -> None:
+    """ifcfg files are sourced."""
+    files = ifcfg.render(links(links={"bond0": {"kind": "bond", "ports": ["a", "b"]}, "a": {}, "b": {}}))
+    assert 'BONDING_OPTS="mode=active-backup miimon=100"' in lines(files, f"{SCRIPTS}/ifcfg-bond0")
