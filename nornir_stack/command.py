@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nornir_stack.errors import CommandFailed, SecretError
 from nornir_stack.secret import MASK, Secret
@@ -20,7 +20,7 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    stdin: str | bytes | Secret | None = None
+    stdin: str | bytes | Secret | None = field(default=None, repr=False)
     label: str = ""
 
     def __post_init__(self) -> None:

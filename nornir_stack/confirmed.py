@@ -88,8 +88,7 @@ def _change(
 
 
 def _written(step: File) -> Command:
-    argv = files.write(step.path, b"", mode=step.mode, owner="", backup=False).argv
-    return Command(argv, step.content, f"write {step.path}")
+    return files.write(step.path, reveal(step.content), mode=step.mode, owner="", backup=False)
 
 
 def _diff(node: Node, steps: Sequence[Command | File]) -> str:

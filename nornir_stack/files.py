@@ -22,7 +22,8 @@ stat -c '%F|%a|%U|%G|%s|%n' -- "$f" || exit 1
 """
 
 # The temporary file lies in the same folder, so rename() is atomic and keeps the file system; both are synced.
-# On a failure (a full disk) the old file survives and the temporary one goes.
+# On a failure (a full disk, a part of the content only) the old file survives and the temporary one goes. That is readable
+# by its owner alone (mktemp) until it has the owner and the mode which the file is to have, and no other mode before.
 _WRITE = """
 set -e
 f=$(readlink -f -- "$1") || { echo "the folder of $1 does not exist" >&2; exit 1; }
@@ -31,16 +32,17 @@ t=$(mktemp -- "$d/.nornir-stack.XXXXXX")
 trap 'rm -f -- "$t"' EXIT
 trap 'exit 143' TERM INT HUP
 cat > "$t"
+n=$(stat -c %s -- "$t")
+[ "$n" = "$5" ] || { echo "$n bytes arrived of $5" >&2; exit 1; }
 if [ -e "$f" ]; then
-    chown --reference="$f" -- "$t"; chmod --reference="$f" -- "$t"
+    chown --reference="$f" -- "$t"
     if [ -e /sys/fs/selinux/enforce ]; then chcon --reference="$f" -- "$t"; fi
     if [ "$4" = yes ]; then cp -a -- "$f" "$f.$(date +%Y%m%dT%H%M%S).bak"; fi
-else
-    chmod 0644 -- "$t"
-    if [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then fresh=yes; fi
+elif [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then
+    fresh=yes
 fi
 if [ -n "$3" ]; then chown -- "$3" "$t"; fi
-if [ -n "$2" ]; then chmod -- "$2" "$t"; fi
+if [ -n "$2" ]; then chmod -- "$2" "$t"; elif [ -e "$f" ]; then chmod --reference="$f" -- "$t"; else chmod 0644 -- "$t"; fi
 sync -- "$t"
 mv -f -- "$t" "$f"
 sync -- "$d"
@@ -79,7 +81,7 @@ def look(path: str) -> Command:
     """The command whose stdout `parse_look` reads; one process tree, one round trip."""
     if not path.startswith("/"):
         raise UsageError(f"a path on a node is absolute, and this is not: {path!r}")
-    return sh(_LOOK, path)
+    return sh(_LOOK, path, label=f"look at {path}")
 
 
 def parse_look(out: bytes) -> FileState | None:
@@ -94,15 +96,16 @@ def parse_look(out: bytes) -> FileState | None:
 
 def write(path: str, content: bytes, *, mode: str, owner: str, backup: bool) -> Command:
     """The command that replaces a file whole. Empty `mode` and `owner` keep what is, or 0644 and root for a new file."""
-    return sh(_WRITE, path, mode, owner, "yes" if backup else "no", stdin=content)
+    words = (path, mode, owner, "yes" if backup else "no", str(len(content)))
+    return sh(_WRITE, *words, stdin=content, label=f"write {path}")
 
 
 def set_attributes(path: str, *, mode: str, owner: str) -> Command:
-    return sh(_ATTRIBUTES, path, mode, owner)
+    return sh(_ATTRIBUTES, path, mode, owner, label=f"set mode and owner of {path}")
 
 
 def make_folder(path: str, *, mode: str, owner: str) -> Command:
-    return sh(_FOLDER, path, mode, owner)
+    return sh(_FOLDER, path, mode, owner, label=f"make the folder {path}")
 
 
 def attributes_differ(now: FileState, *, mode: str, owner: str) -> bool:

@@ -10,7 +10,7 @@ from nornir_stack.command import Command, Output, command
 from nornir_stack.connections import shell_of
 from nornir_stack.cutting import cutting
 from nornir_stack.effects import Gate, overlay_of
-from nornir_stack.errors import CommandFailed, Refused, Undecidable, UsageError
+from nornir_stack.errors import Refused, Undecidable, UsageError
 from nornir_stack.results import Result
 from nornir_stack.secret import Secret, mask, reveal
 
@@ -119,7 +119,7 @@ class Node:
         `independent` says that no earlier change of this task that a dry run did not make touches this file.
         """
         look = files.look(path)
-        found = self.gate.look(f"look at {path}", lambda: self._run(look, READ_SECONDS), independent=independent)
+        found = self.gate.look(look.line, lambda: self._run(look, READ_SECONDS), independent=independent)
         now = files.parse_look(found.require().out)
         overlay = overlay_of(self.task) if self.dry_run else {}
         if path in overlay:
@@ -162,13 +162,12 @@ class Node:
         diff = diff or files.unified_diff(path, None if now is None else now.content, wanted)
         wanted_command = files.write(path, wanted, mode=mode, owner=owner, backup=backup)
         output = self.gate.effect(
-            f"write {path}", lambda: self._run(wanted_command, CHANGE_SECONDS), diff=diff, repeatable=True, path=path
+            wanted_command.line, lambda: self._run(wanted_command, CHANGE_SECONDS), diff=diff, repeatable=True, path=path
         )
         if output is None:
             overlay_of(self.task)[path] = wanted
-        elif not output.ok:
-            # the script that wrote it is of no interest to an operator; what it said is
-            raise CommandFailed(replace(output, command=command("write", path)))
+        else:
+            output.require()
         return True
 
     def _set_attributes(self, now: files.FileState, path: str, mode: str, owner: str) -> bool:
@@ -192,7 +191,7 @@ class Node:
             return self._set_attributes(now, path, mode, owner)
         made = files.make_folder(path, mode=mode, owner=owner)
         output = self.gate.effect(
-            f"make the folder {path}",
+            made.line,
             lambda: self._run(made, READ_SECONDS),
             diff=f"--- /dev/null\n+++ {path}\n+folder, mode {mode or '0755'}, owner {owner or 'root'}\n",
             repeatable=True,
