@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import Command, sh
 from nornir_stack.errors import UsageError
+from nornir_stack.hidden import masked_diff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,21 +115,14 @@ def attributes_differ(now: FileState, *, mode: str, owner: str) -> bool:
 
 
 def unified_diff(path: str, old: bytes | None, new: bytes | None) -> str:
-    """A unified diff with `/dev/null` for an absent side; one line for what is no text."""
+    """A unified diff with `/dev/null` for an absent side, secrets hidden; one line for what is no text."""
     if old == new:
         return ""
     before, after = old or b"", new or b""
     if b"\0" in before or b"\0" in after:
         return f"--- {path}\n+++ {path}\nbinary: {len(before)} bytes before, {len(after)} after\n"
-    lines = difflib.unified_diff(
-        before.decode("utf-8", "replace").splitlines(),
-        after.decode("utf-8", "replace").splitlines(),
-        path if old is not None else "/dev/null",
-        path if new is not None else "/dev/null",
-        lineterm="",
-    )
-    text = "\n".join(lines)
-    return f"{text}\n" if text else f"--- {path}\n+++ {path}\nonly line ends differ\n"
+    text = [None if side is None else side.decode("utf-8", "replace") for side in (old, new)]
+    return masked_diff(path, *text) or f"--- {path}\n+++ {path}\nonly bytes that are no text differ\n"
 
 
 def ini_value(text: str, section: str, key: str) -> str | None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Longer stdin goes past the shell instead of through its parser, which in bash reads byte by byte, and waits in the memory
-# of a `tail` until it is whole. Below it, one write does. Smaller than a pipe holds: nothing can block on a command that reads none.
+# of a `tail` until it is whole. Below it, one write does. Smaller than a pipe holds: nothing can block on a command that
+# reads none.
 INLINE_STDIN = 16 * 1024
 
 # `_e` prints the marks at the end. A command may have made the pipe non-blocking, hence the loops.

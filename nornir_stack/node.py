@@ -145,13 +145,12 @@ class Node:
         owner: str = "",
         backup: bool = False,
         independent: bool = False,
-        diff: str = "",
     ) -> bool:
         """Make `path` hold exactly `content`; True if that changed anything.
 
         `mode` is octal text, `owner` is `user` or `user:group`; left out, they are kept, and a new file gets 0644 and root.
         The file is replaced whole and atomically; a link stays a link; on a full disk the old file survives.
-        `independent`: as for `stat`. `diff` is shown instead of the file's own (where that would show what nobody may read).
+        `independent`: as for `stat`. The diff hides secrets, those that go too: see `hidden.masked_diff`.
         """
         wanted = reveal(content)
         now = self.stat(path, independent=independent)
@@ -159,7 +158,7 @@ class Node:
             raise UsageError(f"{self.name}: {path} is no regular file but a {now.kind}")
         if now is not None and now.content == wanted:
             return self._set_attributes(now, path, mode, owner)
-        diff = diff or files.unified_diff(path, None if now is None else now.content, wanted)
+        diff = files.unified_diff(path, None if now is None else now.content, wanted)
         wanted_command = files.write(path, wanted, mode=mode, owner=owner, backup=backup)
         output = self.gate.effect(
             wanted_command.line, lambda: self._run(wanted_command, CHANGE_SECONDS), diff=diff, repeatable=True, path=path

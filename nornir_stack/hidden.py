@@ -1,4 +1,4 @@
-"""What a configuration file holds that nobody may read in a diff, a log or a report. Pure."""
+"""What a file holds that nobody may read in a diff: found by its key, and by where secrets stand now. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from nornir_stack.secret import MASK
+from nornir_stack.secret import MASK, mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
 _CONTEXT = 3
 _ASSIGNMENT = re.compile(r"(?P<before>\s*(?:[#;]\s*)?(?P<key>[^=:\s#;][^=:]*?)\s*[=:]\s*)(?P<value>.*)")
@@ -19,6 +19,8 @@ _SECRET_KEY = re.compile(
 )
 # what is no secret, whatever its key says: a number, a switch, a path, another option, nothing
 _HARMLESS = re.compile(r"-?\d+(\.\d+)?|true|false|yes|no|on|off|none|<[^>]*>|/[\w./-]*|\$\{?\w+\}?|", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"\s*['\"]?[^\s=:('\"]*")
+_BETWEEN = re.compile(r"[\s=:('\"]*")
 # the password in scheme://user:password@host; there may be several in one value (transport_url)
 _IN_URL = re.compile(r"(://[^:/@\s]*:)\S+(@)")
 
@@ -54,20 +56,44 @@ def hidden_lines(text: str) -> list[str]:
     return found
 
 
-def masked_diff(path: str, old: str | None, new: str) -> str:
-    """A unified diff in which secrets are blotted out, and one that changed still shows as a change. None: no file."""
+def masked_diff(path: str, old: str | None, new: str | None) -> str:
+    """A unified diff in which secrets are blotted out, and one that changed still shows as a change. None: no file.
+
+    The secrets of today are known; the one that stood there before is not. It is found by the name of its key, and by its
+    place: a line that goes is hidden behind the word with which a line begins that holds a secret now.
+    """
     if old == new:
         return ""
-    before, after = (old or "").splitlines(), new.splitlines()
-    shown_before, shown_after = hidden_lines(old or ""), hidden_lines(new)
-    lines = [f"--- {path if old is not None else '/dev/null'}", f"+++ {path}"]
-    for group in difflib.SequenceMatcher(None, before, after, autojunk=False).get_grouped_opcodes(_CONTEXT):
+    before, after = (old or "").splitlines(), (new or "").splitlines()
+    shown_before, shown_after = hidden_lines(old or ""), hidden_lines(new or "")
+    places = _places(after)
+    lines = [f"--- {path if old is not None else '/dev/null'}", f"+++ {path if new is not None else '/dev/null'}"]
+    for group in difflib.SequenceMatcher(None, before, after).get_grouped_opcodes(_CONTEXT):
         lines.append(f"@@ -{_range(group[0][1], group[-1][2])} +{_range(group[0][3], group[-1][4])} @@")
         for kind, i1, i2, j1, j2 in group:
-            lines += _hunk(kind, shown_before[i1:i2], shown_after[j1:j2])
+            gone = shown_before[i1:i2]
+            lines += _hunk(kind, gone if kind == "equal" else [_hidden_at(places, line) for line in gone], shown_after[j1:j2])
     if len(lines) == 2:  # noqa: PLR2004  the two lines of the head
-        lines.append("only line ends differ")
+        lines.append("only line ends differ" if old and new else "empty")
     return "\n".join(lines) + "\n"
+
+
+def _places(lines: Sequence[str]) -> frozenset[str]:
+    """The first words of the lines that hold a secret; '' where one is nothing but a secret (of a key in PEM)."""
+    shown = ((line, mask(line)) for line in lines)
+    return frozenset(_FIRST_WORD.match(masked.partition(MASK)[0])[0].strip() for line, masked in shown if masked != line)  # type: ignore[index]
+
+
+def _hidden_at(places: Collection[str], line: str) -> str:
+    """A line that goes, hidden if it begins as one of these places does."""
+    if "" in places and line.strip():
+        return MASK
+    bare = line.lstrip()
+    for word in places:
+        if word and bare.startswith(word) and not (word[-1].isalnum() and re.match(r"[\w-]", bare[len(word) :])):
+            begin = line[: len(line) - len(bare) + len(word)]
+            return f"{begin}{_BETWEEN.match(bare[len(word) :])[0]}{MASK}"  # type: ignore[index]
+    return line
 
 
 def _hunk(kind: str, before: list[str], after: list[str]) -> Iterator[str]:
