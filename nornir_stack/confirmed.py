@@ -222,7 +222,7 @@ class _Confirming:
     def _state(self, shell: ShellConnection) -> _State:
         first, _, said = self._ask(shell, undo.LOOK).stdout.partition("\n")
         word, status, how = [*first.split(), "", "", ""][:3]
-        return _State(word, status.strip("-"), how, said.strip()[-800:])
+        return _State(word, status.strip("-"), how, mask(said).strip()[-800:])
 
     def _explain(self, locks: dict[str, str]) -> None:
         """Wait until the node has restored itself, and raise Undone with why."""

@@ -140,7 +140,7 @@ class _Hello:
     def said(self) -> str:
         """What was printed instead of a shell's first word."""
         text = b" ".join(self._streams[::-1]).decode("utf-8", "replace").replace(self.prompt, "")
-        return mask(" ".join(text.split())[-300:])
+        return " ".join(mask(text).split())[-300:]
 
     def complete(self, data: bytes, stderr: bool) -> bool:
         self._streams[stderr].extend(data)
