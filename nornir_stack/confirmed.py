@@ -76,7 +76,7 @@ def confirmed(
     diff = _diff(node, steps)
     change = _change(node, steps, paths, undo.restore, within)
     what = f"confirmed within {within:g} s: " + "; ".join(step.line for step in change.steps)
-    node.gate.effect(what, lambda: _Confirming(node, change, check).run(), diff=diff)
+    node.gate.effect(what, lambda: _Confirming(node, change, check).run(), ready=lambda: node.connection, diff=diff)
 
 
 def _change(

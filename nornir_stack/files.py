@@ -12,11 +12,15 @@ from nornir_stack.hidden import masked_diff
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A link is followed: the target is looked at and replaced, the link stays a link.
+# A link is followed: the target is looked at and replaced, the link stays a link. One that leads nowhere is what there is.
 _LOOK = """
-f=$(readlink -f -- "$1") || exit 0
-[ -e "$f" ] || exit 0
-stat -c '%F|%a|%U|%G|%s|%n' -- "$f" || exit 1
+link=
+[ ! -L "$1" ] || link=link
+f=$(readlink -f -- "$1") && [ -e "$f" ] || {
+    [ -z "$link" ] || stat -c '%F|%a|%U|%G|%s|link|%n' -- "$1"
+    exit
+}
+stat -c "%F|%a|%U|%G|%s|$link|%n" -- "$f" || exit 1
 [ -f "$f" ] && exec cat -- "$f"
 :
 """
@@ -50,6 +54,7 @@ if [ "$fresh" = yes ]; then restorecon -- "$f"; fi
 """
 
 _ATTRIBUTES = """
+set -e
 f=$(readlink -f -- "$1")
 if [ -n "$3" ]; then chown -- "$3" "$f"; fi
 if [ -n "$2" ]; then chmod -- "$2" "$f"; fi
@@ -64,9 +69,15 @@ if [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then rest
 """
 
 
+LINK = "symbolic link"  # as stat(1) calls one; looked at as such is only one that leads nowhere
+
+
 @dataclass(frozen=True)
 class FileState:
-    """A file as it is. `mode` is octal text without a leading zero (`644`); `content` is None for what is no regular file."""
+    """A file as it is. `mode` is octal text without a leading zero (`644`); `content` is None for what is no regular file.
+
+    `link`: a link was asked for, and this is where it leads; itself, if it leads nowhere.
+    """
 
     path: str
     kind: str
@@ -75,6 +86,7 @@ class FileState:
     group: str
     size: int
     content: bytes | None
+    link: bool = False
 
 
 def look(path: str) -> Command:
@@ -89,9 +101,9 @@ def parse_look(out: bytes) -> FileState | None:
     if not out:
         return None
     head, _, content = out.partition(b"\n")
-    kind, mode, owner, group, size, path = head.decode("utf-8", "surrogateescape").split("|", 5)
+    kind, mode, owner, group, size, link, path = head.decode("utf-8", "surrogateescape").split("|", 6)
     regular = kind.startswith("regular")
-    return FileState(path, kind, mode, owner, group, int(size), content if regular else None)
+    return FileState(path, kind, mode, owner, group, int(size), content if regular else None, bool(link))
 
 
 def write(path: str, content: bytes, *, mode: str, owner: str, backup: bool) -> Command:
@@ -123,6 +135,16 @@ def unified_diff(path: str, old: bytes | None, new: bytes | None) -> str:
         return f"--- {path}\n+++ {path}\nbinary: {len(before)} bytes before, {len(after)} after\n"
     text = [None if side is None else side.decode("utf-8", "replace") for side in (old, new)]
     return masked_diff(path, *text) or f"--- {path}\n+++ {path}\nonly bytes that are no text differ\n"
+
+
+def removal_diff(path: str, now: FileState) -> str:
+    """What goes with a file or a link. What not everybody may read is not shown: nobody knows the secrets of yesterday."""
+    if now.content is not None and not now.link and int(now.mode, 8) & 0o004:
+        return unified_diff(path, now.content, None)
+    what = now.kind if now.content is None else f"{now.size} bytes that not everybody may read"
+    if now.link:
+        what = "a link that leads nowhere" if now.kind == LINK else f"a link to {now.path}"
+    return f"--- {path}\n+++ /dev/null\n-{what}\n"
 
 
 def ini_value(text: str, section: str, key: str) -> str | None:
@@ -189,8 +211,19 @@ def _place(body: list[str], key: str) -> int:
     return max((i + 1 for i, line in enumerate(body) if line.strip()), default=0)
 
 
-def with_content(now: FileState | None, path: str, content: bytes) -> FileState:
+def written(now: FileState | None, path: str, content: bytes, *, mode: str, owner: str) -> FileState:
     """The file as it would be after a write (for the overlay of a dry run)."""
-    if now is None:
-        return FileState(path, "regular file", "644", "root", "root", len(content), content)
-    return replace(now, kind="regular file", size=len(content), content=content)
+    now = now or FileState(path, "regular file", "644", "root", "root", 0, b"")
+    return with_attributes(replace(now, kind="regular file", size=len(content), content=content), mode=mode, owner=owner)
+
+
+def folder(path: str, *, mode: str, owner: str) -> FileState:
+    """A folder as it would be made."""
+    return with_attributes(FileState(path, "directory", "755", "root", "root", 0, None), mode=mode, owner=owner)
+
+
+def with_attributes(now: FileState, *, mode: str, owner: str) -> FileState:
+    """The file as it would be with another mode or owner; empty means: as it is."""
+    user, _, group = owner.partition(":")
+    mode = f"{int(mode, 8):o}" if mode else now.mode
+    return replace(now, mode=mode, owner=user or now.owner, group=group or now.group)

@@ -43,10 +43,13 @@ def test_look_gives_content_mode_and_owner(tmp_path: Path) -> None:
 
 
 def test_look_at_nothing_and_at_a_folder(tmp_path: Path) -> None:
-    """An absent file is None, a dangling link too; a folder has no content."""
-    (tmp_path / "dangling").symlink_to(tmp_path / "absent")
+    """An absent file is None; a link that leads nowhere is one, a folder has no content."""
     assert files.parse_look(run(files.look(str(tmp_path / "absent"))).stdout) is None
-    assert files.parse_look(run(files.look(str(tmp_path / "dangling"))).stdout) is None
+    for number, target in enumerate((tmp_path / "absent", tmp_path / "no" / "folder", tmp_path / "link2")):
+        (tmp_path / f"link{number}").symlink_to(target)
+        link = files.parse_look(run(files.look(str(tmp_path / f"link{number}"))).stdout)
+        assert link is not None
+        assert (link.kind, link.content, link.link) == (files.LINK, None, True)
     folder = files.parse_look(run(files.look(str(tmp_path))).stdout)
     assert folder is not None
     assert (folder.kind, folder.content) == ("directory", None)
