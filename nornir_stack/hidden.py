@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _CONTEXT = 3
 _ASSIGNMENT = re.compile(r"(?P<before>\s*(?:[#;]\s*)?(?P<key>[^=:\s#;][^=:]*?)\s*[=:]\s*)(?P<value>.*)")
 _SECRET_KEY = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token|(^|_)key$|(^|_)hmac|credential|hash_path_(prefix|suffix)|auth_encryption|sk$",
+    r"pass(word|wd|phrase)?$|(^|_)pw$|secret|token|(^|_)(key|p?sk)$|(^|_)hmac|credential|hash_path_(prefix|suffix)"
+    r"|auth_encryption|sst_auth",
     re.IGNORECASE,
 )
 # what is no secret, whatever its key says: a number, a switch, a path, another option, nothing
@@ -44,14 +45,16 @@ def _is_secret(key: str, value: str) -> bool:
 
 
 def hidden_lines(text: str) -> list[str]:
-    """Every line, hidden; a secret that goes on over indented lines as a whole."""
-    found, secret = [], False
+    """Every line, hidden; a secret that goes on over lines that are indented more as a whole."""
+    found: list[str] = []
+    secret: int | None = None
     for line in text.splitlines():
-        if secret and line[:1] in {" ", "\t"} and line.strip():
-            found.append(f"{line[: len(line) - len(line.lstrip())]}{MASK}")
+        indent = len(line) - len(line.lstrip())
+        if secret is not None and indent > secret and line.strip():
+            found.append(f"{line[:indent]}{MASK}")
             continue
         shown = hidden(line)
-        secret = shown.endswith(MASK)
+        secret = indent if shown.endswith(MASK) else None
         found.append(shown)
     return found
 
@@ -66,7 +69,7 @@ def masked_diff(path: str, old: str | None, new: str | None) -> str:
         return ""
     before, after = (old or "").splitlines(), (new or "").splitlines()
     shown_before, shown_after = hidden_lines(old or ""), hidden_lines(new or "")
-    places = _places(after)
+    places = _places(after) if mask(new or "") != new else frozenset()
     lines = [f"--- {path if old is not None else '/dev/null'}", f"+++ {path if new is not None else '/dev/null'}"]
     for group in difflib.SequenceMatcher(None, before, after).get_grouped_opcodes(_CONTEXT):
         lines.append(f"@@ -{_range(group[0][1], group[-1][2])} +{_range(group[0][3], group[-1][4])} @@")

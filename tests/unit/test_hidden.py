@@ -19,6 +19,10 @@ OLD = "[DEFAULT]\ntransport_url = rabbit://a:pw1@h1:5672,a:pw2@h2:5672/\n[x]\nad
         ("memcache_secret_key = s3cret", "memcache_secret_key = ********"),
         ("transport_url = rabbit://a:p@h1,b:q@h2/", "transport_url = rabbit://a:********@h2/"),
         ("connection=mysql://u:p@ss@db/nova", "connection=mysql://u:********@db/nova"),
+        ("CONFIG_NOVA_DB_PW=s3cret", "CONFIG_NOVA_DB_PW=********"),
+        ("wsrep_sst_auth = sst:s3cret", "wsrep_sst_auth = ********"),
+        ("psk=s3cret", "psk=********"),
+        ("NETMASK=255.255.255.0", "NETMASK=255.255.255.0"),
         ("max_token_size = 255", "max_token_size = 255"),
         ("ssl_key = /etc/ssl/private/x.pem", "ssl_key = /etc/ssl/private/x.pem"),
         ("secret = $other", "secret = $other"),
@@ -43,6 +47,12 @@ def test_secrets_of_several_lines() -> None:
     """The lines that go on a secret are hidden too."""
     shown = masked_diff("/x", None, "private_key = -----BEGIN\n    MIIE\n    END\nb = 1\n")
     assert shown == "--- /dev/null\n+++ /x\n@@ -0,0 +1,4 @@\n+private_key = ********\n+    ********\n+    ********\n+b = 1\n"
+
+
+def test_what_stands_beside_a_secret() -> None:
+    """Indented as it is, a line does not go on it."""
+    shown = masked_diff("/x", None, "wifi:\n  password: s3cret\n  dhcp4: true\n")
+    assert shown.endswith("+wifi:\n+  password: ********\n+  dhcp4: true\n")
 
 
 def test_equal_files_have_no_diff() -> None:
