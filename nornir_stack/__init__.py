@@ -112,6 +112,17 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 logging.getLogger("nornir").addHandler(logging.NullHandler())
 
 
+def _masked(record: logging.LogRecord) -> bool:
+    from nornir_stack.secret import mask  # noqa: PLC0415  as late as all names of this module
+
+    record.msg, record.args = mask(record.getMessage()), None
+    return True
+
+
+# With a handler (Nornir's own writes nornir.log) the traceback goes there, of whatever a task raised.
+logging.getLogger("nornir.core.task").addFilter(_masked)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

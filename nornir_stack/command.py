@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nornir_stack.errors import CommandFailed, SecretError
-from nornir_stack.secret import MASK, Secret
+from nornir_stack.secret import MASK, Secret, mask
 
 _TAIL = 2000
 
@@ -20,7 +20,7 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    stdin: str | bytes | Secret | None = None
+    stdin: str | bytes | Secret | None = field(default=None, repr=False)
     label: str = ""
 
     def __post_init__(self) -> None:
@@ -65,8 +65,8 @@ class Output:
 
     command: Command
     status: int
-    out: bytes
-    err: bytes
+    out: bytes = field(repr=False)
+    err: bytes = field(repr=False)
     duration: float
 
     @property
@@ -92,9 +92,9 @@ class Output:
         return self.status == 0
 
     def explain(self) -> str:
-        """One paragraph for an error message: the command, the status, the end of what it said."""
-        said = (self.err or self.out).decode("utf-8", "replace").strip()[-_TAIL:]
-        return f"`{self.command.line}` ended with status {self.status}" + (f": {said}" if said else " and said nothing")
+        """One paragraph for an error message, secrets masked: the command, the status, the end of what it said."""
+        said = mask((self.err or self.out).decode("utf-8", "replace")).strip()[-_TAIL:]  # the end of a secret is one too
+        return f"`{mask(self.command.line)}` ended with status {self.status}" + (f": {said}" if said else " and said nothing")
 
     def require(self, *allowed: int) -> Output:
         """Itself, if the status is one of `allowed` (default: 0); raises CommandFailed."""

@@ -76,7 +76,7 @@ def confirmed(
     diff = _diff(node, steps)
     change = _change(node, steps, paths, undo.restore, within)
     what = f"confirmed within {within:g} s: " + "; ".join(step.line for step in change.steps)
-    node.gate.effect(what, lambda: _Confirming(node, change, check).run(), diff=diff)
+    node.gate.effect(what, lambda: _Confirming(node, change, check).run(), ready=lambda: node.connection, diff=diff)
 
 
 def _change(
@@ -88,8 +88,7 @@ def _change(
 
 
 def _written(step: File) -> Command:
-    argv = files.write(step.path, b"", mode=step.mode, owner="", backup=False).argv
-    return Command(argv, step.content, f"write {step.path}")
+    return files.write(step.path, reveal(step.content), mode=step.mode, owner="", backup=False)
 
 
 def _diff(node: Node, steps: Sequence[Command | File]) -> str:
@@ -223,7 +222,7 @@ class _Confirming:
     def _state(self, shell: ShellConnection) -> _State:
         first, _, said = self._ask(shell, undo.LOOK).stdout.partition("\n")
         word, status, how = [*first.split(), "", "", ""][:3]
-        return _State(word, status.strip("-"), how, said.strip()[-800:])
+        return _State(word, status.strip("-"), how, mask(said).strip()[-800:])
 
     def _explain(self, locks: dict[str, str]) -> None:
         """Wait until the node has restored itself, and raise Undone with why."""

@@ -34,9 +34,15 @@ class Router:
         shown = "\n".join(f"+{line}" for line in lines)
         diff = f"--- configuration\n+++ configuration\n{shown}\n"
         return self._node.gate.effect(
-            what or "; ".join(lines), lambda: self._device.configure(lines), diff=diff, repeatable=repeatable
+            what or "; ".join(lines),
+            lambda: self._device.configure(lines),
+            ready=lambda: self._device,
+            diff=diff,
+            repeatable=repeatable,
         )
 
     def save(self, command: str) -> str | None:
         """Have the device keep its configuration over a restart, by its `command` (`write memory`)."""
-        return self._node.gate.effect(command, lambda: self._device.save(command), repeatable=True)
+        return self._node.gate.effect(
+            command, lambda: self._device.save(command), ready=lambda: self._device, repeatable=True
+        )

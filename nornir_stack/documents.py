@@ -37,5 +37,9 @@ class Documents:
     ) -> dict[str, Any] | None:
         """Send a command that changes something; in a dry run it is only written down, and None comes back."""
         return self._node.gate.effect(
-            what, lambda: self._server.execute(self.database, command), diff=diff or f"+{what}\n", repeatable=repeatable
+            what,
+            lambda: self._server.execute(self.database, command),
+            ready=lambda: self._server,
+            diff=diff or f"+{what}\n",
+            repeatable=repeatable,
         )

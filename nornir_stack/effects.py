@@ -6,6 +6,7 @@ whether this is a dry run, and keeps the ledger from which `changed` and `diff` 
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from threading import Event
@@ -18,9 +19,11 @@ from nornir_stack.errors import Cancelled, Refused, TimedOut, Undecidable
 from nornir_stack.secret import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nornir.core.task import Task
+
+    from nornir_stack.files import FileState
 
 R = TypeVar("R")
 
@@ -106,13 +109,13 @@ class RunState(GlobalState):
         self.run = run
         self.stop = Event()
         self.cut = Event()
-        self.overlays: dict[str, dict[str, bytes | None]] = {}
+        self.overlays: dict[str, dict[str, FileState | None]] = {}
 
 
 # Nornir makes one Task a host and call; what belongs to such a call is kept beside it, not in it.
 _doors: WeakKeyDictionary[Task, Door] = WeakKeyDictionary()
 _ledgers: WeakKeyDictionary[Task, Ledger] = WeakKeyDictionary()
-_overlays: WeakKeyDictionary[Task, dict[str, bytes | None]] = WeakKeyDictionary()
+_overlays: WeakKeyDictionary[Task, dict[str, FileState | None]] = WeakKeyDictionary()
 
 
 def set_door(task: Task, door: Door) -> None:
@@ -135,11 +138,16 @@ def ledger_of(task: Task) -> Ledger:
     return _ledgers.setdefault(task, Ledger())
 
 
-def overlay_of(task: Task) -> dict[str, bytes | None]:
-    """In a dry run, what files of the host would hold by now: path to content (None: absent)."""
+def overlay_of(task: Task) -> dict[str, FileState | None]:
+    """In a dry run, what files and folders of the host would be by now: path to state (None: absent)."""
     if isinstance(task.nornir.data, RunState):
         return task.nornir.data.overlays.setdefault(task.host.name, {})
     return _overlays.setdefault(task, {})
+
+
+def _names(word: str, path: str) -> bool:
+    """Whether a path stands in a word as a whole: `/etc/a` is not named by `/etc/a.bak` and `/srv/etc/a`."""
+    return path in word and re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w./-])", word) is not None
 
 
 class Gate:
@@ -162,6 +170,11 @@ class Gate:
         unknown = [effect for effect in self._ledger.effects if not effect.path]
         return unknown[-1] if self.dry_run and unknown else None
 
+    def stale(self, words: Sequence[str]) -> Effect | None:
+        """In a dry run, the last change of a file by this task call that was not made, and which these words name."""
+        files = [effect for effect in self._ledger.effects if effect.path and any(_names(word, effect.path) for word in words)]
+        return files[-1] if self.dry_run and files else None
+
     def remaining(self, wanted: float | None) -> float | None:
         return self._door.remaining(wanted)
 
@@ -176,14 +189,27 @@ class Gate:
             raise Undecidable(mask(what), self.pending.what)
         return do()
 
-    def effect(self, what: str, do: Callable[[], R], *, diff: str = "", repeatable: bool = False, path: str = "") -> R | None:
+    def effect(
+        self,
+        what: str,
+        do: Callable[[], R],
+        *,
+        ready: Callable[[], object] = lambda: None,
+        diff: str = "",
+        repeatable: bool = False,
+        path: str = "",
+    ) -> R | None:
         """Change something, once: in a dry run it is only written down, and None comes back.
 
-        The entry stands in the ledger before `do` is called: a change that failed half way has happened.
+        The entry stands in the ledger before `do` is called: a change that failed half way has happened. `ready` is called
+        before that and opens the way: where that fails nothing was sent, and nothing is written down.
         """
         if self._door.looking:
             raise Refused(f"this only looks, and was about to change something: {mask(what)}")
         self._door.check(what)
+        if not self.dry_run:
+            ready()
+            self._door.check(what)
         effect = Effect(mask(what), mask(diff), repeatable, path)
         self._ledger.effects.append(effect)
         if self._door.tell:

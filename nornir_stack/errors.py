@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 class StackError(Exception):
-    """The root of all errors of nornir_stack."""
+    """The root of all errors of nornir_stack. Its message has secrets masked: errors end up in logs and tracebacks too."""
+
+    def __init__(self, message: str = "") -> None:
+        from nornir_stack.secret import mask  # noqa: PLC0415  which raises errors of its own
+
+        super().__init__(mask(message))
 
 
 class UsageError(StackError):
@@ -61,7 +66,7 @@ class ConnectionLost(ConnectionFailed):
 
 
 class CommandFailed(StackError):  # noqa: N818
-    """A command ended with a status that was not allowed. `output` holds it whole, secrets masked."""
+    """A command ended with a status that was not allowed. `output` holds what it said as it was: mask what you show of it."""
 
     def __init__(self, output: Output) -> None:
         super().__init__(output.explain())

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nornir_stack.secret import mask
+
 
 @dataclass(frozen=True)
 class Event:
@@ -52,4 +54,4 @@ class Emitter:
                 listener(event)
             except Exception as error:  # noqa: BLE001  a listener is a guest: its fault is reported, not raised
                 self._listeners.remove(listener)
-                self.warnings.append(f"{listener!r} failed at {kind!r} and was told no more: {error!r}")
+                self.warnings.append(mask(f"{listener!r} failed at {kind!r} and was told no more: {error!r}"))

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import Command, sh
 from nornir_stack.errors import UsageError
+from nornir_stack.hidden import masked_diff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A link is followed: the target is looked at and replaced, the link stays a link.
+# A link is followed: the target is looked at and replaced, the link stays a link. One that leads nowhere is what there is.
 _LOOK = """
-f=$(readlink -f -- "$1") || exit 0
-[ -e "$f" ] || exit 0
-stat -c '%F|%a|%U|%G|%s|%n' -- "$f" || exit 1
+link=
+[ ! -L "$1" ] || link=link
+f=$(readlink -f -- "$1") && [ -e "$f" ] || {
+    [ -z "$link" ] || stat -c '%F|%a|%U|%G|%s|link|%n' -- "$1"
+    exit
+}
+stat -c "%F|%a|%U|%G|%s|$link|%n" -- "$f" || exit 1
 [ -f "$f" ] && exec cat -- "$f"
 :
 """
 
 # The temporary file lies in the same folder, so rename() is atomic and keeps the file system; both are synced.
-# On a failure (a full disk) the old file survives and the temporary one goes.
+# On a failure (a full disk, a part of the content only) the old file survives and the temporary one goes. That is readable
+# by its owner alone (mktemp) until it has the owner and the mode which the file is to have, and no other mode before.
 _WRITE = """
 set -e
 f=$(readlink -f -- "$1") || { echo "the folder of $1 does not exist" >&2; exit 1; }
@@ -31,16 +36,17 @@ t=$(mktemp -- "$d/.nornir-stack.XXXXXX")
 trap 'rm -f -- "$t"' EXIT
 trap 'exit 143' TERM INT HUP
 cat > "$t"
+n=$(stat -c %s -- "$t")
+[ "$n" = "$5" ] || { echo "$n bytes arrived of $5" >&2; exit 1; }
 if [ -e "$f" ]; then
-    chown --reference="$f" -- "$t"; chmod --reference="$f" -- "$t"
+    chown --reference="$f" -- "$t"
     if [ -e /sys/fs/selinux/enforce ]; then chcon --reference="$f" -- "$t"; fi
     if [ "$4" = yes ]; then cp -a -- "$f" "$f.$(date +%Y%m%dT%H%M%S).bak"; fi
-else
-    chmod 0644 -- "$t"
-    if [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then fresh=yes; fi
+elif [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then
+    fresh=yes
 fi
 if [ -n "$3" ]; then chown -- "$3" "$t"; fi
-if [ -n "$2" ]; then chmod -- "$2" "$t"; fi
+if [ -n "$2" ]; then chmod -- "$2" "$t"; elif [ -e "$f" ]; then chmod --reference="$f" -- "$t"; else chmod 0644 -- "$t"; fi
 sync -- "$t"
 mv -f -- "$t" "$f"
 sync -- "$d"
@@ -48,6 +54,7 @@ if [ "$fresh" = yes ]; then restorecon -- "$f"; fi
 """
 
 _ATTRIBUTES = """
+set -e
 f=$(readlink -f -- "$1")
 if [ -n "$3" ]; then chown -- "$3" "$f"; fi
 if [ -n "$2" ]; then chmod -- "$2" "$f"; fi
@@ -62,9 +69,15 @@ if [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null; then rest
 """
 
 
+LINK = "symbolic link"  # as stat(1) calls one; looked at as such is only one that leads nowhere
+
+
 @dataclass(frozen=True)
 class FileState:
-    """A file as it is. `mode` is octal text without a leading zero (`644`); `content` is None for what is no regular file."""
+    """A file as it is. `mode` is octal text without a leading zero (`644`); `content` is None for what is no regular file.
+
+    `link`: a link was asked for, and this is where it leads; itself, if it leads nowhere.
+    """
 
     path: str
     kind: str
@@ -73,13 +86,14 @@ class FileState:
     group: str
     size: int
     content: bytes | None
+    link: bool = False
 
 
 def look(path: str) -> Command:
     """The command whose stdout `parse_look` reads; one process tree, one round trip."""
     if not path.startswith("/"):
         raise UsageError(f"a path on a node is absolute, and this is not: {path!r}")
-    return sh(_LOOK, path)
+    return sh(_LOOK, path, label=f"look at {path}")
 
 
 def parse_look(out: bytes) -> FileState | None:
@@ -87,22 +101,23 @@ def parse_look(out: bytes) -> FileState | None:
     if not out:
         return None
     head, _, content = out.partition(b"\n")
-    kind, mode, owner, group, size, path = head.decode("utf-8", "surrogateescape").split("|", 5)
+    kind, mode, owner, group, size, link, path = head.decode("utf-8", "surrogateescape").split("|", 6)
     regular = kind.startswith("regular")
-    return FileState(path, kind, mode, owner, group, int(size), content if regular else None)
+    return FileState(path, kind, mode, owner, group, int(size), content if regular else None, bool(link))
 
 
 def write(path: str, content: bytes, *, mode: str, owner: str, backup: bool) -> Command:
     """The command that replaces a file whole. Empty `mode` and `owner` keep what is, or 0644 and root for a new file."""
-    return sh(_WRITE, path, mode, owner, "yes" if backup else "no", stdin=content)
+    words = (path, mode, owner, "yes" if backup else "no", str(len(content)))
+    return sh(_WRITE, *words, stdin=content, label=f"write {path}")
 
 
 def set_attributes(path: str, *, mode: str, owner: str) -> Command:
-    return sh(_ATTRIBUTES, path, mode, owner)
+    return sh(_ATTRIBUTES, path, mode, owner, label=f"set mode and owner of {path}")
 
 
 def make_folder(path: str, *, mode: str, owner: str) -> Command:
-    return sh(_FOLDER, path, mode, owner)
+    return sh(_FOLDER, path, mode, owner, label=f"make the folder {path}")
 
 
 def attributes_differ(now: FileState, *, mode: str, owner: str) -> bool:
@@ -112,21 +127,24 @@ def attributes_differ(now: FileState, *, mode: str, owner: str) -> bool:
 
 
 def unified_diff(path: str, old: bytes | None, new: bytes | None) -> str:
-    """A unified diff with `/dev/null` for an absent side; one line for what is no text."""
+    """A unified diff with `/dev/null` for an absent side, secrets hidden; one line for what is no text."""
     if old == new:
         return ""
     before, after = old or b"", new or b""
     if b"\0" in before or b"\0" in after:
         return f"--- {path}\n+++ {path}\nbinary: {len(before)} bytes before, {len(after)} after\n"
-    lines = difflib.unified_diff(
-        before.decode("utf-8", "replace").splitlines(),
-        after.decode("utf-8", "replace").splitlines(),
-        path if old is not None else "/dev/null",
-        path if new is not None else "/dev/null",
-        lineterm="",
-    )
-    text = "\n".join(lines)
-    return f"{text}\n" if text else f"--- {path}\n+++ {path}\nonly line ends differ\n"
+    text = [None if side is None else side.decode("utf-8", "replace") for side in (old, new)]
+    return masked_diff(path, *text) or f"--- {path}\n+++ {path}\nonly bytes that are no text differ\n"
+
+
+def removal_diff(path: str, now: FileState) -> str:
+    """What goes with a file or a link. What not everybody may read is not shown: nobody knows the secrets of yesterday."""
+    if now.content is not None and not now.link and int(now.mode, 8) & 0o004:
+        return unified_diff(path, now.content, None)
+    what = now.kind if now.content is None else f"{now.size} bytes that not everybody may read"
+    if now.link:
+        what = "a link that leads nowhere" if now.kind == LINK else f"a link to {now.path}"
+    return f"--- {path}\n+++ /dev/null\n-{what}\n"
 
 
 def ini_value(text: str, section: str, key: str) -> str | None:
@@ -193,8 +211,19 @@ def _place(body: list[str], key: str) -> int:
     return max((i + 1 for i, line in enumerate(body) if line.strip()), default=0)
 
 
-def with_content(now: FileState | None, path: str, content: bytes) -> FileState:
+def written(now: FileState | None, path: str, content: bytes, *, mode: str, owner: str) -> FileState:
     """The file as it would be after a write (for the overlay of a dry run)."""
-    if now is None:
-        return FileState(path, "regular file", "644", "root", "root", len(content), content)
-    return replace(now, kind="regular file", size=len(content), content=content)
+    now = now or FileState(path, "regular file", "644", "root", "root", 0, b"")
+    return with_attributes(replace(now, kind="regular file", size=len(content), content=content), mode=mode, owner=owner)
+
+
+def folder(path: str, *, mode: str, owner: str) -> FileState:
+    """A folder as it would be made."""
+    return with_attributes(FileState(path, "directory", "755", "root", "root", 0, None), mode=mode, owner=owner)
+
+
+def with_attributes(now: FileState, *, mode: str, owner: str) -> FileState:
+    """The file as it would be with another mode or owner; empty means: as it is."""
+    user, _, group = owner.partition(":")
+    mode = f"{int(mode, 8):o}" if mode else now.mode
+    return replace(now, mode=mode, owner=user or now.owner, group=group or now.group)

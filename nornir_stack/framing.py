@@ -4,6 +4,9 @@ The shell reads scripts from its stdin. Each command runs in a session of its ow
 all that it started, and its output ends with a mark that holds a nonce which the command cannot know. The mark needs no
 line's end before it, so output is binary-safe. Output begins where the last one ended: a shell into whose streams something
 may still write is left.
+
+A connection may end in the middle of what is sent. Every script is one `{ ...; }`, which a shell reads to its end before it
+runs any of it, and no command begins before its stdin has arrived whole: half a file is not written, half a dump not loaded.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Longer stdin is streamed past the shell instead of through its parser: bash reads scripts byte by byte, and dash keeps
-# a script in memory. Below it, one write does. Smaller than a pipe holds: nothing can block on a command that reads none.
+# Longer stdin goes past the shell instead of through its parser, which in bash reads byte by byte, and waits in the memory
+# of a `tail` until it is whole. Below it, one write does. Smaller than a pipe holds: nothing can block on a command that
+# reads none.
 INLINE_STDIN = 16 * 1024
 
 # `_e` prints the marks at the end. A command may have made the pipe non-blocking, hence the loops.
@@ -119,6 +123,18 @@ kill "$timer"
 each KILL
 """
 
+# The line behind the stdin (see STDIN_END) tells that it is whole; then the mark goes ahead of it to where the command waits.
+# The rest of what the command did not read is drained: nothing of it may reach the shell as a script.
+_STREAMED = b"""{ echo %(mark)sb
+{ { head -c %(size)d && read -r _ && echo %(mark)s >&8; } | tail -c %(size)d; } 8>&1 | {
+    read -r _v && [ "$_v" = %(mark)s ] || exit 1
+    %(call)s 3<&0
+    cat >/dev/null
+} || exit 1
+}
+"""
+STDIN_END = b"\n"
+
 _PLAIN = re.compile(rb"[^ -~\n]|\\")
 _END = re.compile(rb"(\d+) ([01])\n")
 
@@ -129,21 +145,23 @@ def nonce() -> str:
 
 
 def command_script(argv: Sequence[str], stdin: bytes, mark: str) -> bytes:
-    """What runs `argv` once. Where `stdin` is longer than INLINE_STDIN, it is to be written once `Reply.began`."""
+    """What runs `argv` once.
+
+    Where `stdin` is longer than INLINE_STDIN, it is to be written once `Reply.began`, and STDIN_END behind it.
+    """
     words = " ".join(map(shlex.quote, argv)).encode("utf-8", "surrogateescape")
     call = b"_r %s %s" % (mark.encode(), words)
     if not stdin:
-        return call + b" 3</dev/null\n"
+        return b"{ %s 3</dev/null\n}\n" % call
     if len(stdin) <= INLINE_STDIN:
-        return b"printf %%b '%s' | %s 3<&0\n" % (_escaped(stdin), call)
-    # the rest of what the command did not read is drained: nothing of it may reach the shell as a script
-    return b"echo %sb; head -c %d | { %s 3<&0; cat >/dev/null; }\n" % (mark.encode(), len(stdin), call)
+        return b"{ printf %%b '%s' | %s 3<&0\n}\n" % (_escaped(stdin), call)
+    return _STREAMED % {b"mark": mark.encode(), b"size": len(stdin), b"call": call}
 
 
 def shell_script(script: str, mark: str) -> bytes:
     """What runs a script of our own in the persistent shell itself: for locks, which are its file descriptors."""
     body = script.encode("utf-8", "surrogateescape")
-    return b"{ %s\n} </dev/null\n_e %s $? 0\n" % (body, mark.encode())
+    return b"{ { %s\n} </dev/null\n_e %s $? 0\n}\n" % (body, mark.encode())
 
 
 def _escaped(data: bytes) -> bytes:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from nornir.core.processor import Processors
 
+from nornir_stack.secret import mask
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,7 +29,8 @@ class _Guest:
         try:
             getattr(self._processor, what)(*arguments)
         except Exception as error:  # noqa: BLE001  a guest's fault is reported, not raised
-            self._warn(f"processor {type(self._processor).__name__} failed at {what} and was told no more: {error!r}")
+            name = type(self._processor).__name__
+            self._warn(mask(f"processor {name} failed at {what} and was told no more: {error!r}"))
             self._processor = None
 
     def task_started(self, task: Task) -> None:

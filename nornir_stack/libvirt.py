@@ -37,4 +37,10 @@ class Libvirt:
 
     def change(self, what: str, do: Callable[[virConnect], T], *, diff: str = "", repeatable: bool = False) -> T | None:
         """Have `do` change something; in a dry run it is only written down, and None comes back."""
-        return self._node.gate.effect(what, lambda: self._hypervisor.act(do), diff=diff or f"+{what}\n", repeatable=repeatable)
+        return self._node.gate.effect(
+            what,
+            lambda: self._hypervisor.act(do),
+            ready=lambda: self._hypervisor,
+            diff=diff or f"+{what}\n",
+            repeatable=repeatable,
+        )

@@ -10,7 +10,7 @@ from nornir_stack.command import Command, Output, command
 from nornir_stack.connections import shell_of
 from nornir_stack.cutting import cutting
 from nornir_stack.effects import Gate, overlay_of
-from nornir_stack.errors import CommandFailed, Refused, Undecidable, UsageError
+from nornir_stack.errors import Refused, Undecidable, UsageError
 from nornir_stack.results import Result
 from nornir_stack.secret import Secret, mask, reveal
 
@@ -78,8 +78,11 @@ class Node:
         """Observe: runs in a dry run too. `ok` are the allowed exit statuses (None: any); others raise CommandFailed.
 
         In a dry run a read after a change that was not made raises Undecidable; `independent` says it does not depend on it.
+        After the change of a file (`write_file` and the like) that is so for a command which names that file.
         """
         wanted = _command(argv, stdin)
+        if not independent and (effect := self.gate.stale(wanted.argv)):
+            raise Undecidable(wanted.line, effect.what)
         output = self.gate.look(wanted.line, lambda: self._run(wanted, timeout), independent=independent)
         return _judged(output, ok)
 
@@ -105,8 +108,20 @@ class Node:
                 f"`{mask(words)}` can cut the way to {self.name}: do it by nornir_stack.confirmed, which undoes itself;"
                 " where it cannot cut, say so by change(..., cannot_cut=True)"
             )
-        output = self.gate.effect(what or wanted.line, lambda: self._run(wanted, timeout), diff=diff, repeatable=repeatable)
+        output = self._effect(wanted, timeout, what=what, diff=diff, repeatable=repeatable)
         return PendingOutput(wanted, 0, b"", b"", 0.0) if output is None else _judged(output, ok)
+
+    def _effect(
+        self, wanted: Command, timeout: float, *, what: str = "", diff: str = "", repeatable: bool = False, path: str = ""
+    ) -> Output | None:
+        return self.gate.effect(
+            what or wanted.line,
+            lambda: self._run(wanted, timeout),
+            ready=lambda: self.connection,
+            diff=diff,
+            repeatable=repeatable,
+            path=path,
+        )
 
     def _run(self, wanted: Command, timeout: float) -> Output:
         return self.connection.run(wanted, timeout=self.gate.remaining(timeout))
@@ -114,18 +129,31 @@ class Node:
     # files
 
     def stat(self, path: str, *, independent: bool = False) -> files.FileState | None:
-        """The file at `path` with its content, or None. Links are followed. In a dry run: as it would be by now.
+        """The file at `path` with its content, or None. Links are followed; one that leads nowhere is None.
 
-        `independent` says that no earlier change of this task that a dry run did not make touches this file.
+        In a dry run: as it would be by now. `independent` says that no earlier change of this task that a dry run did not
+        make touches this file.
         """
+        now = self._look(path, independent=independent)
+        return None if now is None or now.kind == files.LINK else now
+
+    def _look(self, path: str, *, independent: bool = False) -> files.FileState | None:
         look = files.look(path)
-        found = self.gate.look(f"look at {path}", lambda: self._run(look, READ_SECONDS), independent=independent)
-        now = files.parse_look(found.require().out)
         overlay = overlay_of(self.task) if self.dry_run else {}
         if path in overlay:
-            content = overlay[path]
-            return None if content is None else files.with_content(now, path, content)
-        return now
+            return self.gate.look(look.line, lambda: overlay[path], independent=independent)
+        found = self.gate.look(look.line, lambda: self._run(look, READ_SECONDS), independent=independent)
+        now = files.parse_look(found.require().out)
+        if now is None and any(state and at.startswith(f"{path}/") for at, state in overlay.items()):
+            return files.folder(path, mode="", owner="")  # made for what would be in it
+        return overlay.get(now.path, now) if now else None
+
+    def _would_be(self, path: str, now: files.FileState | None, state: files.FileState | None) -> None:
+        """In a dry run: what is at `path` from now on, by whatever name it was asked for so far. A link goes alone."""
+        overlay = overlay_of(self.task)
+        where = now.path if now and (state or not now.link) else path
+        for name in {path, where, *(name for name, other in overlay.items() if other and other.path == where)}:
+            overlay[name] = replace(state, link=name != where) if state else None
 
     def read_file(self, path: str, *, independent: bool = False) -> str | None:
         """The text of a file (UTF-8; other bytes survive as surrogates), or None where there is none."""
@@ -145,13 +173,12 @@ class Node:
         owner: str = "",
         backup: bool = False,
         independent: bool = False,
-        diff: str = "",
     ) -> bool:
         """Make `path` hold exactly `content`; True if that changed anything.
 
         `mode` is octal text, `owner` is `user` or `user:group`; left out, they are kept, and a new file gets 0644 and root.
         The file is replaced whole and atomically; a link stays a link; on a full disk the old file survives.
-        `independent`: as for `stat`. `diff` is shown instead of the file's own (where that would show what nobody may read).
+        `independent`: as for `stat`. The diff hides secrets, those that go too: see `hidden.masked_diff`.
         """
         wanted = reveal(content)
         now = self.stat(path, independent=independent)
@@ -159,61 +186,60 @@ class Node:
             raise UsageError(f"{self.name}: {path} is no regular file but a {now.kind}")
         if now is not None and now.content == wanted:
             return self._set_attributes(now, path, mode, owner)
-        diff = diff or files.unified_diff(path, None if now is None else now.content, wanted)
-        wanted_command = files.write(path, wanted, mode=mode, owner=owner, backup=backup)
-        output = self.gate.effect(
-            f"write {path}", lambda: self._run(wanted_command, CHANGE_SECONDS), diff=diff, repeatable=True, path=path
-        )
+        diff = files.unified_diff(path, None if now is None else now.content, wanted)
+        write = files.write(path, wanted, mode=mode, owner=owner, backup=backup)
+        output = self._effect(write, CHANGE_SECONDS, diff=diff, repeatable=True, path=path)
         if output is None:
-            overlay_of(self.task)[path] = wanted
-        elif not output.ok:
-            # the script that wrote it is of no interest to an operator; what it said is
-            raise CommandFailed(replace(output, command=command("write", path)))
+            self._would_be(path, now, files.written(now, path, wanted, mode=mode, owner=owner))
+        else:
+            output.require()
         return True
 
     def _set_attributes(self, now: files.FileState, path: str, mode: str, owner: str) -> bool:
         if not files.attributes_differ(now, mode=mode, owner=owner):
             return False
         was = f"mode {now.mode} owner {now.owner}:{now.group}"
-        self.change(
+        output = self._effect(
             files.set_attributes(path, mode=mode, owner=owner),
+            READ_SECONDS,
             what=f"set {path}: " + " ".join(filter(None, [mode and f"mode {mode}", owner and f"owner {owner}"])),
             diff=f"--- {path}\n+++ {path}\n-{was}\n+mode {mode or now.mode} owner {owner or now.owner}\n",
             repeatable=True,
+            path=path,
         )
+        if output is None:
+            self._would_be(path, now, files.with_attributes(now, mode=mode, owner=owner))
+        else:
+            output.require()
         return True
 
     def make_folder(self, path: str, *, mode: str = "", owner: str = "") -> bool:
         """Make the folder `path`, those above it too; True if that changed anything. `mode` and `owner` as for `write_file`."""
-        now = self.stat(path)
+        now = self._look(path)
         if now is not None and now.kind != "directory":
             raise UsageError(f"{self.name}: {path} is no folder but a {now.kind}")
         if now is not None:
             return self._set_attributes(now, path, mode, owner)
+        diff = f"--- /dev/null\n+++ {path}\n+folder, mode {mode or '0755'}, owner {owner or 'root'}\n"
         made = files.make_folder(path, mode=mode, owner=owner)
-        output = self.gate.effect(
-            f"make the folder {path}",
-            lambda: self._run(made, READ_SECONDS),
-            diff=f"--- /dev/null\n+++ {path}\n+folder, mode {mode or '0755'}, owner {owner or 'root'}\n",
-            repeatable=True,
-            path=path,
-        )
-        if output is not None:
+        output = self._effect(made, READ_SECONDS, diff=diff, repeatable=True, path=path)
+        if output is None:
+            self._would_be(path, now, files.folder(path, mode=mode, owner=owner))
+        else:
             output.require()
         return True
 
     def remove_file(self, path: str) -> bool:
-        """Make `path` absent (a file or a link itself, never a folder); True if it was there."""
-        now = self.stat(path)
+        """Make `path` absent (a file or a link itself, wherever it leads, never a folder); True if it was there."""
+        now = self._look(path)
         if now is None:
             return False
-        diff = files.unified_diff(path, now.content or b"", None)
-        gone = command("rm", "-f", "--", path)
-        output = self.gate.effect(
-            f"remove {path}", lambda: self._run(gone, READ_SECONDS), diff=diff, repeatable=True, path=path
-        )
+        if now.kind == "directory" and not now.link:
+            raise UsageError(f"{self.name}: {path} is no file but a directory")
+        gone = replace(command("rm", "-f", "--", path), label=f"remove {path}")
+        output = self._effect(gone, READ_SECONDS, diff=files.removal_diff(path, now), repeatable=True, path=path)
         if output is None:
-            overlay_of(self.task)[path] = None
+            self._would_be(path, now, None)
         else:
             output.require()
         return True

@@ -41,4 +41,6 @@ class Cloud:
 
     def change(self, what: str, do: Callable[[Connection], T], *, diff: str = "", repeatable: bool = False) -> T | None:
         """Have `do` change something; in a dry run it is only written down, and None comes back."""
-        return self._node.gate.effect(what, lambda: self._api.act(do), diff=diff or f"+{what}\n", repeatable=repeatable)
+        return self._node.gate.effect(
+            what, lambda: self._api.act(do), ready=lambda: self._api, diff=diff or f"+{what}\n", repeatable=repeatable
+        )

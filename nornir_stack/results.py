@@ -83,7 +83,7 @@ class Result(NornirResult, Generic[T]):
             return mask(str(self.exception))
         if self.skipped:
             return f"skipped: {self.skipped}"
-        return "" if self.result is None else str(self.result)
+        return "" if self.result is None else mask(str(self.result))
 
 
 @dataclass(frozen=True)

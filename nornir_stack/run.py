@@ -210,7 +210,8 @@ class _Run:
                 status, problems, assumed = Status.UNKNOWN, (), (f"its decision, which by now would be: {error}",)
         else:
             assumed = ("that what was seen before the pending changes still holds after them",) if self.pending else ()
-            self.emit("decided", path, reasons=chain.reasons, parts=[part.name for part in chain.parts])
+            parts = [part.name for part in chain.parts]
+            self.emit("decided", path, reasons=tuple(map(mask, chain.reasons)), parts=parts)
         report = StageReport(
             path,
             "plan",

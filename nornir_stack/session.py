@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from nornir_stack.errors import ConnectionFailed, LoginRefused
-from nornir_stack.framing import PRELUDE, Reply, nonce, shell_script
+from nornir_stack.framing import PRELUDE, STDIN_END, Reply, nonce, shell_script
 from nornir_stack.secret import Secret, mask, reveal
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Session:
             stdin, self._call.stdin = self._call.stdin, b""
             for at in range(0, len(stdin), _PIECE):
                 self._pipe.write(stdin[at : at + _PIECE])
+            self._pipe.write(STDIN_END)
         return done
 
     def _received(self, data: bytes, stderr: bool) -> None:
@@ -139,7 +140,7 @@ class _Hello:
     def said(self) -> str:
         """What was printed instead of a shell's first word."""
         text = b" ".join(self._streams[::-1]).decode("utf-8", "replace").replace(self.prompt, "")
-        return mask(" ".join(text.split())[-300:])
+        return " ".join(mask(text).split())[-300:]
 
     def complete(self, data: bytes, stderr: bool) -> bool:
         self._streams[stderr].extend(data)

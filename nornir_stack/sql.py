@@ -29,7 +29,13 @@ class Sql:
     def change(self, sql: str, *args: object, what: str = "", repeatable: bool = False) -> None:
         """A statement that changes something; in a dry run it is only written down, as `what` or itself."""
         shown = what or sql
-        self._node.gate.effect(shown, lambda: self._server.execute(sql, args or None), diff=f"+{shown}", repeatable=repeatable)
+        self._node.gate.effect(
+            shown,
+            lambda: self._server.execute(sql, args or None),
+            ready=lambda: self._server,
+            diff=f"+{shown}",
+            repeatable=repeatable,
+        )
 
     def pairs(self, sql: str, *args: Sequence[object]) -> dict[str, str]:
         """Name to value, for SHOW STATUS and SHOW VARIABLES."""

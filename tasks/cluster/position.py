@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused
 from nornir_stack.node import Node
+from nornir_stack.secret import mask
 from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.judge import state_of
 from nornir_stack.tasks.cluster.member import NOWHERE, ZERO_UUID, recovered
@@ -62,7 +63,7 @@ def recover_here(node: Node, now: Member) -> Member:
     try:
         known = recovered(now, printed.stdout)
     except ValueError:
-        said = printed.stdout.strip()[-600:]
+        said = mask(printed.stdout).strip()[-600:]
         raise Refused(f"{node.name}: --wsrep-recover found no position; it said: {said}") from None
     remember_recovered(node, now, printed.stdout)
     return known

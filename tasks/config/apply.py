@@ -11,7 +11,6 @@ from nornir_stack.errors import Refused
 from nornir_stack.node import Node
 from nornir_stack.select import Selector
 from nornir_stack.settings import raw_settings, settings_of
-from nornir_stack.tasks.config.hidden import masked_diff
 from nornir_stack.tasks.config.ini import edited, unreadable
 from nornir_stack.tasks.config.services import Running, candidates, concerned, dialect_of
 from nornir_stack.tasks.config.settings import Config
@@ -93,9 +92,7 @@ def edit(node: Node, path: str, sections: Sections, *, owner: str = "", mode: st
     if problems := unreadable(now, dialect=dialect):
         raise Refused(f"{path} is not a file that its service would read: {'; '.join(problems)}: mend that by hand")
     new = edited(now, texts(now, sections, dialect=dialect), dialect=dialect)
-    if new == now:
-        return node.write_file(path, new, owner=owner, mode=mode, independent=True)
-    return node.write_file(path, new, owner=owner, mode=mode, independent=True, diff=masked_diff(path, now, new))
+    return node.write_file(path, new, owner=owner, mode=mode, independent=True)
 
 
 def look(node: Node, paths: Sequence[str], units: Sequence[str]) -> tuple[dict[str, int], dict[str, Running]]:

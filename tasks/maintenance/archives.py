@@ -55,7 +55,7 @@ extras() {
 PACK = r"""
 pack() {
     extra=$1; shift
-    set -- $(for p; do if [ -e "/$p" ]; then printf '%s\n' "$p"; fi; done)
+    set -- $(for p; do if [ -e "/$p" ] || [ -L "/$p" ]; then printf '%s\n' "$p"; fi; done)
     tar -c --sort=name --format=gnu --numeric-owner --one-file-system --ignore-failed-read --warning=no-file-changed \
         --warning=no-file-ignored -f - -C / "$@" -C "${extra%/*}" "${extra##*/}" || [ $? -eq 1 ]
 }

@@ -33,7 +33,9 @@ def applied(task: Task, *, unit: str, files: Sequence[str]) -> Result[UnitState]
     So a run that was cut between a file and the restart is made good by the next. Raises as `system.service` does.
     """
     node = Node(task)
-    said = node.read(sh(_LOOK, unit, *files, label=f"look at {unit} and its files")).stdout
+    # in a dry run the files are as they were: which would be written is known beside that
+    known = not node.gate.pending
+    said = node.read(sh(_LOOK, unit, *files, label=f"look at {unit} and its files"), independent=known).stdout
     stale = older(said) or (node.dry_run and any(path in overlay_of(task) for path in files))
     before = len(node.gate.effects)
     now = service(task, unit=unit, state="started", enabled=True).value

@@ -13,7 +13,6 @@ from nornir_stack.openstack import Cloud
 from nornir_stack.select import nearest
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.config.apply import edit
-from nornir_stack.tasks.config.hidden import masked_diff
 from nornir_stack.tasks.config.ini import edited
 from nornir_stack.tasks.config.values import texts
 from nornir_stack.tasks.openstack.applied import applied
@@ -83,8 +82,7 @@ def ldap_domain(task: Task, *, domain: str) -> Result[str]:
         node.make_folder(FOLDER, mode="0750", owner=_OWNER)
     now = node.read_file(path, independent=True)
     new = edited(now or "", texts(now or "", conf(wanted), dialect="oslo"), dialect="oslo")
-    diff = masked_diff(path, now, new) if new != now else ""
-    node.write_file(path, new, mode=_MODE, owner=_OWNER, independent=True, diff=diff)
+    node.write_file(path, new, mode=_MODE, owner=_OWNER, independent=True)
     edit(node, CONF, {"identity": {"domain_specific_drivers_enabled": True, "domain_config_dir": FOLDER}})
     unit = _running(task, node) if not node.gate.pending else _UNITS[0]
     files = [CONF, path, *([wanted.ca] if wanted.ca else ())]

@@ -10,7 +10,6 @@ from nornir_stack.errors import Refused
 from nornir_stack.node import Node
 from nornir_stack.secret import Secret
 from nornir_stack.settings import settings_of
-from nornir_stack.tasks.config.hidden import masked_diff
 from nornir_stack.tasks.openstack import proxy_conf
 from nornir_stack.tasks.openstack.applied import applied
 from nornir_stack.tasks.openstack.ask import ask, base_of
@@ -70,7 +69,7 @@ def proxy_keystone(task: Task, *, keystone: str, public: str = "") -> Result[Non
     url = next((one for one in proxy_conf.asked(text) if ask(node, base_of(one)).kind == "identity"), keystone)
     by = login(node, text, url)
     _signing_folder(node, proxy_conf.section(text, proxy_conf.AUTHTOKEN).get("signing_dir", ""))
-    _write(node, text, proxy_conf.with_keystone(text, by, public or url))
+    node.write_file(CONF, proxy_conf.with_keystone(text, by, public or url), independent=True)
     node.then(applied, unit=unit, files=[CONF])
     return node.done()
 
@@ -86,7 +85,7 @@ def proxy_s3(task: Task, *, keystone: str) -> Result[None]:
         return node.skipped("Swift's proxy does not run here")
     text = _text(node)
     url = next(iter(proxy_conf.asked(text)), keystone)
-    _write(node, text, proxy_conf.with_s3(text, login(node, text, url)))
+    node.write_file(CONF, proxy_conf.with_s3(text, login(node, text, url)), independent=True)
     node.then(applied, unit=unit, files=[CONF])
     return node.done()
 
@@ -123,10 +122,6 @@ def _text(node: Node) -> str:
     if text is None:
         raise Refused(f"{node.name} has no {CONF}: install Swift's proxy first")
     return text
-
-
-def _write(node: Node, old: str, new: str) -> None:
-    node.write_file(CONF, new, diff=masked_diff(CONF, old, new), independent=True)
 
 
 def _signing_folder(node: Node, path: str) -> None:

@@ -9,7 +9,6 @@ from nornir_stack.errors import Refused
 from nornir_stack.node import Node
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.config.apply import edit
-from nornir_stack.tasks.config.hidden import masked_diff
 from nornir_stack.tasks.openstack import programs, proxy_conf
 from nornir_stack.tasks.openstack.applied import applied
 from nornir_stack.tasks.openstack.plane import STORAGE, address_of, plane_of
@@ -146,5 +145,4 @@ def _proxy(node: Node, address: str) -> None:
     by = proxy_conf.Login(plane.keystone, "swift", "service", plane.password("keystone swift").reveal())
     new = proxy_conf.with_keystone(text, by, plane.keystone)
     new = proxy_conf.with_defaults(new, address, plane.workers)
-    if new != text:
-        node.write_file(CONF, new, diff=masked_diff(CONF, text, new), independent=True)
+    node.write_file(CONF, new, independent=True)

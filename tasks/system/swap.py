@@ -29,7 +29,7 @@ folder=$(dirname -- "$1")
 [ -d "$folder" ] || { echo "nofolder=$folder"; exit 0; }
 findmnt -n -r -b -o FSTYPE,AVAIL,TARGET -T "$folder" | { read -r type free where
     printf 'filesystem=%s\nfree=%s\nwhere=%s\n' "$type" "$free" "$where"; }
-if [ -e "$1" ]; then
+if [ -e "$1" ] || [ -L "$1" ]; then
     stat --printf='kind=%F\nsize=%s\nallocated=%b\nmode=%a\nowner=%U\n' -- "$1"
     printf 'signature=%s\n' "$(blkid -p -o value -s TYPE -- "$1")"
 fi

@@ -43,10 +43,13 @@ def test_look_gives_content_mode_and_owner(tmp_path: Path) -> None:
 
 
 def test_look_at_nothing_and_at_a_folder(tmp_path: Path) -> None:
-    """An absent file is None, a dangling link too; a folder has no content."""
-    (tmp_path / "dangling").symlink_to(tmp_path / "absent")
+    """An absent file is None; a link that leads nowhere is one, a folder has no content."""
     assert files.parse_look(run(files.look(str(tmp_path / "absent"))).stdout) is None
-    assert files.parse_look(run(files.look(str(tmp_path / "dangling"))).stdout) is None
+    for number, target in enumerate((tmp_path / "absent", tmp_path / "no" / "folder", tmp_path / "link2")):
+        (tmp_path / f"link{number}").symlink_to(target)
+        link = files.parse_look(run(files.look(str(tmp_path / f"link{number}"))).stdout)
+        assert link is not None
+        assert (link.kind, link.content, link.link) == (files.LINK, None, True)
     folder = files.parse_look(run(files.look(str(tmp_path))).stdout)
     assert folder is not None
     assert (folder.kind, folder.content) == ("directory", None)
@@ -206,3 +209,20 @@ def test_ini_edit_twice_is_the_same_and_is_read_back(
     parser.read_string(once)
     expected = {**config, section: {**config.get(section, {}), **wanted}}
     assert {name: dict(parser[name]) for name in parser.sections()} == expected
+
+
+def test_new_content_is_never_readable_by_more_than_may_read_the_file(tmp_path: Path) -> None:
+    """A secret that takes the place of something public: no moment at which its temporary file has the old, wider mode."""
+    path, seen = tmp_path / "app.conf", tmp_path / "seen"
+    path.write_text("public")
+    path.chmod(0o644)
+    for program in ("chown", "chmod", "sync", "mv"):
+        spy = tmp_path / "bin" / program
+        spy.parent.mkdir(exist_ok=True)
+        spy.write_text(f'#!/bin/sh\nstat -c %a {tmp_path}/.nornir-stack.* >>{seen} 2>/dev/null\nexec /bin/{program} "$@"\n')
+        spy.chmod(0o755)
+    command = files.write(str(path), b"secret", mode="0600", owner="", backup=False)
+    with_spies = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    subprocess.run(command.argv, input=b"secret", check=True, env=with_spies)
+    assert set(seen.read_text().split()) == {"600"}
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("secret", 0o600)

@@ -11,6 +11,7 @@ from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.command import command, sh
 from nornir_stack.errors import CommandFailed, SecretError, UsageError
 from nornir_stack.inventory.plugins import register_connections
+from nornir_stack.journal import load_journal
 from nornir_stack.node import Node
 from nornir_stack.results import Result, Status
 from nornir_stack.secret import MASK, Secret
@@ -248,3 +249,117 @@ def test_status_outside_ok_raises_in_a_real_run(run: Run) -> None:
 
     report = run(fail)
     assert report.changed
+
+
+def remove(task: Task, *, path: str) -> Result[bool]:
+    node = Node(task)
+    return node.done(node.remove_file(path))
+
+
+@pytest.mark.parametrize("leads", ["nowhere", "file", "folder"])
+def test_removing_a_link_removes_the_link(run: Run, tmp_path: Path, leads: str) -> None:
+    """Wherever it leads, nowhere too; what it leads to stays, and is not shown as what goes."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("precious\n")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / leads)
+    dry = run(remove, dry_run=True, path=str(link))
+    assert (dry.effects, link.is_symlink(), "precious" in dry.diff) == ((f"remove {link}",), True, False)
+    assert run(remove, path=str(link)).diff == dry.diff
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "state") == ["file", "folder"]
+    assert run(remove, path=str(link)).status is Status.OK
+
+
+def test_a_folder_is_not_removed_as_a_file(run: Run, tmp_path: Path) -> None:
+    """Told before anything is sent, in a dry run too."""
+    for dry_run in (True, False):
+        report = run(remove, dry_run=dry_run, path=str(tmp_path))
+        assert (report.changed, "is no file but a directory" in report.error) == (False, True)
+
+
+def test_what_not_everybody_may_read_is_not_shown_when_it_goes(run: Run, tmp_path: Path) -> None:
+    """Nothing tells which of its words were secrets."""
+    path = tmp_path / "keepalived.conf"
+    path.write_text("auth_pass OLD\n")
+    path.chmod(0o640)
+    assert run(remove, dry_run=True, path=str(path)).diff.splitlines()[-1] == "-14 bytes that not everybody may read"
+
+
+def test_a_rotated_secret_is_in_no_diff(run: Run, tmp_path: Path) -> None:
+    """Neither the new one, which is known, nor the old one, which is not."""
+    path = tmp_path / "keepalived.conf"
+    path.write_text("auth_pass OLD\n")
+    text = f"auth_pass {Secret(literal='s3cret of today').reveal()}\n"
+    assert run(put, path=str(path), text=text).diff.splitlines()[-2:] == [f"-auth_pass {MASK}", f"+auth_pass {MASK}"]
+
+
+def test_modes_owners_and_folders_of_a_dry_run(run: Run, tmp_path: Path) -> None:
+    """What was made or set is seen so by what comes later, and not made again."""
+
+    def build(task: Task) -> Result[tuple[str, ...]]:
+        node = Node(task)
+        folder, path = f"{tmp_path}/a/b", f"{tmp_path}/a/b/file"
+        node.make_folder(folder, mode="0750")
+        node.make_folder(folder, mode="0750")
+        node.make_folder(f"{tmp_path}/a")
+        node.write_file(path, "x", mode="0600", independent=True)
+        node.write_file(path, "x", mode="0600")
+        node.write_file(path, "x", mode="0640")
+        states = [node.stat(one) for one in (f"{tmp_path}/a", folder, path)]
+        return node.done(tuple(f"{one.kind} {one.mode}" for one in states if one))
+
+    dry = run(build, dry_run=True)
+    assert dry.value == ("directory 755", "directory 750", "regular file 640")
+    real = run(build)
+    assert (real.value, real.effects, real.diff) == (dry.value, dry.effects, dry.diff)
+    assert run(build).effects == tuple(f"set {tmp_path}/a/b/file: mode {mode}" for mode in ("0600", "0640"))
+
+
+def test_a_link_and_its_target_are_one_file_in_a_dry_run(run: Run, tmp_path: Path) -> None:
+    """What was written by one name is read by the other."""
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+
+    def write(task: Task) -> Result[list[str | None]]:
+        node = Node(task)
+        node.write_file(f"{tmp_path}/link", "new")
+        first = node.read_file(f"{tmp_path}/file")
+        node.write_file(f"{tmp_path}/file", "newer")
+        return node.done([first, node.read_file(f"{tmp_path}/link")])
+
+    assert run(write, dry_run=True).value == ["new", "newer"]
+    assert run(write).value == ["new", "newer"]
+
+
+def test_a_command_does_not_read_what_a_dry_run_did_not_write(run: Run, tmp_path: Path) -> None:
+    """One that names the file would see the old content: it is undecidable. One that names another is not."""
+    path = tmp_path / "app.conf"
+    path.write_text("old")
+
+    def check(task: Task, *, named: str) -> Result[str]:
+        node = Node(task)
+        node.write_file(str(path), "new")
+        return node.done(node.read(sh('cat -- "$1" 2>/dev/null || :', named)).text)
+
+    dry = run(check, dry_run=True, named=str(path))
+    assert (dry.value, f"write {path}" in dry.reason) == (None, True)
+    assert run(check, dry_run=True, named=f"{path}.bak").value == ""
+    assert run(check, named=str(path)).value == "new"
+
+
+def test_a_change_whose_connection_does_not_open_was_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was sent: it stands neither in the report nor in the journal, and may be tried again."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    register_connections()
+    nr = fleet({"db": ["one"]})
+    nr.inventory.hosts["one"].hostname, nr.inventory.hosts["one"].port = "127.0.0.1", 1
+
+    def act(task: Task) -> Result[None]:
+        node = Node(task)
+        node.change("systemctl", "restart", "mariadb")
+        return node.done()
+
+    report = Chain("c", Stage("s", [do(act)], everyone, retries=1)).run(nr)
+    task = report.stage("s").host("one").tasks[0]
+    assert (task.status, task.changed, task.effects, len(task.attempts)) == (Status.UNREACHABLE, False, (), 2)
+    assert not [event for event in load_journal(report.run) if event["kind"] == "effect"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,11 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nornir_stack.errors import SecretError
+from nornir_stack.command import Output, command
+from nornir_stack.errors import CommandFailed, Refused, SecretError
+from nornir_stack.results import Result
 from nornir_stack.secret import MASK, Secret, mask, reveal
+from tests.unit.fleets import fleet
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nornir.core.task import Task
 
 VALUE = "correct horse battery"
 
@@ -130,3 +136,42 @@ def test_reveal_of_anything() -> None:
     assert reveal(Secret(literal=VALUE)) == VALUE.encode()
     assert (reveal("ä"), reveal(b"\xff"), reveal(None)) == ("ä".encode(), b"\xff", b"")
     assert reveal(os.fsdecode(b"\xff")) == b"\xff"
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_command_that_prints_a_secret(stream: str) -> None:
+    """Its error has it masked, in str, repr and args, also where only the end of what it said is told."""
+    Secret(literal=VALUE).reveal()
+    said = {"out": b"", "err": b"", stream: f"{VALUE} is wrong{'.' * (2000 - len(VALUE))}".encode()}
+    output = Output(command("mysql", VALUE), 1, duration=0.0, **said)
+    failure = CommandFailed(output)
+    for text in (str(failure), repr(failure), str(failure.args), output.explain()):
+        assert not [word for word in VALUE.split() if word in text]
+    assert getattr(failure.output, stream) == said[stream]
+    assert "is wrong" not in repr(output)
+
+
+def test_every_error_of_ours_is_masked() -> None:
+    """Whoever catches, logs or prints it."""
+    Secret(literal=VALUE).reveal()
+    assert str(Refused(f"the user said {VALUE}")) == f"the user said {MASK}"
+
+
+def test_a_result_as_text_is_masked() -> None:
+    """As nornir_utils prints it."""
+    Secret(literal=VALUE).reveal()
+    host = fleet({"db": ["one"]}).inventory.hosts["one"]
+    assert str(Result(host, {"password": VALUE})) == f"{{'password': '{MASK}'}}"
+
+
+def test_what_nornir_logs_of_a_task_that_failed_is_masked(caplog: pytest.LogCaptureFixture) -> None:
+    """Its log has the traceback of whatever was raised."""
+    Secret(literal=VALUE).reveal()
+
+    def fail(task: Task) -> None:
+        raise ValueError(f"{task.host}: {VALUE}")
+
+    with caplog.at_level(logging.ERROR):
+        fleet({"db": ["one"]}).run(task=fail)
+    assert f"ValueError: one: {MASK}" in caplog.text
+    assert VALUE not in caplog.text

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nornir_stack import undo
 from nornir_stack.command import command
+from nornir_stack.confirmed import File, _written
+from nornir_stack.secret import Secret
 from nornir_stack.undo_live import LIVE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORDS = st.text(alphabet=st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20)
 
@@ -40,3 +47,17 @@ def test_a_step_that_fails_ends_the_script() -> None:
         text = undo.script([command("sh", "-c", "cat >/dev/null; exit 3", stdin=stdin), command("echo", "on")])
         done = subprocess.run(["sh", "-e"], input=text.encode(), capture_output=True, check=False)
         assert (done.returncode, done.stdout) == (3, b"")
+
+
+@pytest.mark.parametrize("content", ["", "plain\n", b"\x00\xff" * 40_000, Secret(literal="s3cret of today")])
+def test_a_file_that_is_a_step_is_written_whole(content: str | bytes | Secret, tmp_path: Path) -> None:
+    """With the mode and the owner that it has, where the step names none; its name is all that is shown of it."""
+    path = tmp_path / "10-lan.network"
+    path.write_text("old")
+    path.chmod(0o640)
+    step = _written(File(str(path), content))
+    subprocess.run(["sh", "-e"], input=undo.script([step]).encode(), check=True)
+    wanted = content.reveal() if isinstance(content, Secret) else content
+    assert path.read_bytes() == (wanted if isinstance(wanted, bytes) else wanted.encode())
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert (step.line, "s3cret" in repr(step)) == (f"write {path}", False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +14,13 @@ from nornir_stack import schema
 from nornir_stack.errors import Refused
 from nornir_stack.secret import Secret
 from nornir_stack.seen import Seen
-from nornir_stack.tasks.maintenance.archives import Kept, Sight, expected, going, keeping, packed, parse
+from nornir_stack.tasks.maintenance.archives import PACK, Kept, Sight, expected, going, keeping, packed, parse
 from nornir_stack.tasks.maintenance.backup import archiving, preparing, proved
 from nornir_stack.tasks.maintenance.settings import Archive, Backup, Care
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nornir_stack.chain import Chain
 
 NOW, TIME, DIGEST, OTHER = 1_796_000_000.0, "20261129T030000Z", "0123456789ab", "ba9876543210"
@@ -132,3 +137,14 @@ def test_an_archive_does_not_pack_itself() -> None:
     """A folder below one of the paths is refused."""
     _, complaints = schema.read(Care, {"archive": {"paths": ["/var/"], "folder": "/var/backups/site"}})
     assert complaints[0].text == "the archives in /var/backups/site would be packed with /var/: keep them elsewhere"
+
+
+def test_a_link_that_leads_nowhere_is_packed(tmp_path: Path) -> None:
+    """It is something that is there; what is not there is left out."""
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    paths = [str(tmp_path / name)[1:] for name in ("link", "gone")]
+    script = f'{PACK}\npack "$@"'
+    done = subprocess.run(["sh", "-c", script, "sh", str(tmp_path / "extra"), *paths], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        assert archive.getnames() == [paths[0], "extra"]

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.size import Size
-from nornir_stack.tasks.system.swap import Swap, decide, parse, swap_file
+from nornir_stack.tasks.system.swap import _LOOK, Swap, decide, parse, swap_file
 from tests.unit.fleets import fleet
 from tests.unit.system_storage.cases import cases
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOTHING = Swap(free=10 << 30, memory=4 << 30)
 
@@ -53,3 +57,12 @@ def test_size_that_is_none(size: str) -> None:
     """A size that is no whole number of megabytes is refused before the node is looked at."""
     failure = fleet({"db": ["db1"]}).run(task=swap_file, size=size)["db1"][0]
     assert isinstance(failure.exception, UsageError)
+
+
+def test_a_link_that_leads_nowhere_is_something(tmp_path: Path) -> None:
+    """It is refused like one that leads somewhere, and not replaced."""
+    path = tmp_path / "swapfile"
+    path.symlink_to(tmp_path / "gone")
+    said = subprocess.run(["sh", "-c", _LOOK, "sh", str(path)], capture_output=True, check=True).stdout.decode()
+    with pytest.raises(Refused, match="is no file but a symbolic link"):
+        decide(parse(said), Size.parse("1G"), str(path))
