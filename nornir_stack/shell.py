@@ -110,10 +110,8 @@ class ShellConnection:
     def unlock(self, path: str) -> None:
         """Give the lock back, also where a process that a command left behind still has it open."""
         with self._my_turn(f"unlock {path}", None):
-            if path in self._locks.owners:
-                held_by_leftover = self._locks.is_loose(path)
-                descriptor = self._locks.forget(path)
-                self._script(nodelock.remove(path) if held_by_leftover else nodelock.give(path, descriptor))
+            if owner := self._locks.owners.get(path):
+                self._script(nodelock.give(path, owner, self._locks.forget(path)))
 
     def break_lock(self, path: str) -> str:
         """Take away a stale lock of somebody else: the file is replaced, nothing is killed. Returns who held it."""

@@ -373,3 +373,36 @@ def test_a_lock_is_broken_by_name(shell: ShellConnection, other: ShellConnection
     other.unlock(path)
     assert Path(path).read_text("utf-8") == "ann\n"
     shell.unlock(path)
+
+
+def test_unlock_leaves_a_lock_that_is_anothers_by_now(shell: ShellConnection, other: ShellConnection, tmp_path: Path) -> None:
+    """Where only a leftover of ours held it, it was broken and taken by another: that one's file stays, and stays held."""
+    path = str(tmp_path / "lock")
+    shell.lock(path, "ann")
+    pid = shell.run(sh("sleep 60 & echo $!"), timeout=10).text  # loud: it has this shell replaced
+    other.break_lock(path)
+    other.lock(path, "bob")
+    shell.unlock(path)
+    assert Path(path).read_text("utf-8") == "bob\n"
+    with pytest.raises(Locked, match="bob"):
+        shell.lock(path, "ann")
+    other.unlock(path)
+    shell.run(command("kill", pid), timeout=10)
+
+
+def test_unlock_frees_it_from_a_leftover_that_has_it_alone(
+    shell: ShellConnection, other: ShellConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Except while the node itself holds it for a network change that waits to be confirmed."""
+    waiting = tmp_path / "undo"
+    monkeypatch.setattr("nornir_stack.nodelock.STATE", str(waiting))
+    path = str(tmp_path / "lock")
+    for held in (True, False):
+        waiting.mkdir() if held else waiting.rmdir()
+        shell.lock(path, "ann")
+        pid = shell.run(sh("sleep 60 & echo $!"), timeout=10).text
+        shell.unlock(path)
+        assert _locked(other, path) is not held
+        other.unlock(path)
+        shell.run(command("kill", pid), timeout=10)
+        until(lambda: not runs(int(pid)))  # noqa: B023  it is called at once
