@@ -109,7 +109,8 @@ class Node:
         return PendingOutput(wanted, 0, b"", b"", 0.0) if output is None else _judged(output, ok)
 
     def _run(self, wanted: Command, timeout: float) -> Output:
-        return self.connection.run(wanted, timeout=self.gate.remaining(timeout))
+        shell = self.connection  # the deadline may pass while it is opened
+        return shell.run(wanted, timeout=self.gate.remaining(timeout), before=lambda: self.gate.check(wanted.line))
 
     # files
 

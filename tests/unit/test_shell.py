@@ -11,10 +11,10 @@ import pytest
 
 from nornir_stack.command import Command, command, sh
 from nornir_stack.connections.local import LocalWay
-from nornir_stack.errors import Cancelled, ConnectionLost, Locked, LoginRefused, TimedOut
+from nornir_stack.errors import Cancelled, ConnectionFailed, ConnectionLost, Locked, LoginRefused, TimedOut
 from nornir_stack.framing import INLINE_STDIN
 from nornir_stack.secret import Secret
-from nornir_stack.session import Sudo
+from nornir_stack.session import Session, Sudo
 from nornir_stack.shell import ShellConnection
 from tests.unit.shells import KINDS, runs, shell_by, until
 
@@ -270,6 +270,24 @@ def test_sudo_that_does_not_ask_never_passes_the_password_to_the_shell(sudo: Non
     (tmp_path / "sudo").write_text('#!/bin/sh\nshift 4; exec "$@"\n', "utf-8")
     shell = ShellConnection(LocalWay(), Sudo("echo poisoned >&2"))
     assert answers(shell)
+    shell.close()
+
+
+@pytest.mark.parametrize("kind", ["timeout", "interrupt"])
+def test_a_command_that_could_not_be_ended_may_still_run(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Where the second shell that ends it cannot be had, and the first tells nothing, nobody knows."""
+    shell = ShellConnection(LocalWay())
+
+    def none(*_: object) -> Session:
+        raise ConnectionFailed("no second shell")
+
+    monkeypatch.setattr("nornir_stack.shell.Session", none)
+    monkeypatch.setattr("nornir_stack.shell._FRAME_SECONDS", 0.1)
+    if kind == "interrupt":
+        threading.Timer(0.2, shell.interrupt).start()
+    kinds = {"timeout": TimedOut, "interrupt": Cancelled}
+    with pytest.raises(kinds[kind], match="and may still run there: it could not be ended"):
+        shell.run(command("sleep", "2"), timeout=0.1 if kind == "timeout" else 10)
     shell.close()
 
 
