@@ -10,6 +10,7 @@ from nornir.core.task import Task  # noqa: TC002  task functions are inspected
 
 from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.command import command, sh
+from nornir_stack.confirmed import Network, confirmed
 from nornir_stack.effects import Door, door_of, set_door
 from nornir_stack.errors import CommandFailed, SecretError, UsageError
 from nornir_stack.inventory.plugins import register_connections
@@ -255,12 +256,14 @@ def test_status_outside_ok_raises_in_a_real_run(run: Run) -> None:
     assert report.changed
 
 
-@pytest.mark.parametrize(("kind", "status"), [("deadline", Status.TIMED_OUT), ("cut", Status.CANCELLED)])
+@pytest.mark.parametrize("verb", ["change", "confirmed"])
+@pytest.mark.parametrize("status", [Status.TIMED_OUT, Status.CANCELLED])
 def test_nothing_is_sent_when_its_time_passed_while_the_connection_opened(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, status: Status
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, status: Status
 ) -> None:
     """The gate is asked again right before the send: opening can take long, and Ctrl-C may come meanwhile."""
     made = tmp_path / "made"
+    monkeypatch.setattr("nornir_stack.undo.arm", lambda _: f"touch {made}")
 
     def late(task: Task) -> Result[None]:
         node = Node(task)
@@ -269,7 +272,7 @@ def test_nothing_is_sent_when_its_time_passed_while_the_connection_opened(
         set_door(task, door)
 
         def slow(way: LocalWay, sudo: Sudo | None) -> Session:
-            if kind == "cut":
+            if status is Status.CANCELLED:
                 task.nornir.data.cut.set()  # type: ignore[attr-defined]
             else:
                 door.deadline = time.monotonic() - 1
@@ -277,12 +280,15 @@ def test_nothing_is_sent_when_its_time_passed_while_the_connection_opened(
 
         monkeypatch.setattr("nornir_stack.shell.Session", slow)
         node = Node(task)
-        node.change("touch", str(made))
+        if verb == "change":
+            node.change("touch", str(made))
+        else:
+            confirmed(node, [command("true")], undo=Network())
         return node.done()
 
     told = run(late)
     assert (told.status, made.exists()) == (status, False)
-    assert told.error.endswith(f"before: touch {made}")
+    assert f"before: {f'touch {made}' if verb == 'change' else 'confirm the network change'}" in told.error
 
 
 def test_what_ends_after_its_deadline_is_told_so(run: Run) -> None:
