@@ -137,13 +137,13 @@ class _Run:
             if not todo:
                 return
             holder = answers.get(todo[0], "nobody known: it gave no answer")
-            if self.state.stop.is_set():
+            if self._stopping:
                 raise Cancelled(f"interrupted while {todo[0]} was locked by {holder}")
             if time.monotonic() > end:
                 raise Locked(todo[0], holder, host=todo[0])
             if told != (told := f"{todo[0]} is locked by {holder}"):
                 self.emit("waiting", problems=[told])
-            self.state.stop.wait(_LONGEST_PAUSE / 2)
+            (self.state.cut if self.units else self.state.stop).wait(_LONGEST_PAUSE / 2)
 
     def unlock(self) -> None:
         self.floor.each(self.asked, lambda host: locks.unlock_node(host, self.who))
