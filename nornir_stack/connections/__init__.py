@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from nornir.core.exceptions import ConnectionNotOpen
@@ -73,7 +73,9 @@ def connection(host: Host, name: str, config: Config, **extras: Any) -> Any:
         except BaseException as error:
             now = time.monotonic()
             slow = isinstance(error, ConnectionFailed) and now - started > _SLOW
-            _failed[key] = _Failed(host.connections, now, slow, error, locks)
+            _failed.pop(key, None)
+            if slow or locks:
+                _failed[key] = _Failed(host.connections, now, slow, error, locks)
             raise
         _failed.pop(key, None)
         return fresh
@@ -131,24 +133,11 @@ def unlock(host: Host, path: str, owner: str) -> None:
             _failed[key] = replace(before, locks={of: whose for of, whose in before.locks.items() if of != path})
 
 
-@overload
-def shell_of(host: Host, config: Config) -> ShellConnection: ...
-@overload
-def shell_of(host: Host, config: Config, *, opened_only: Literal[True]) -> ShellConnection | None: ...
-def shell_of(host: Host, config: Config, *, opened_only: bool = False) -> ShellConnection | None:
-    """The host's shell: by `local` where its data says `connection: local`, else by `ssh`. UsageError where it has none.
-
-    With `opened_only` none is opened: None, where there is none or it is dead.
-    """
+def shell_of(host: Host, config: Config) -> ShellConnection:
+    """The host's shell: by `local` where its data says `connection: local`, else by `ssh`. UsageError where it has none."""
     if not has_shell(host):
-        if opened_only:
-            return None
         raise UsageError(f"{host.name} is reached by {host.get('connection')}, where no command can be run")
-    name = _shell_name(host)
-    if not opened_only:
-        return cast("ShellConnection", connection(host, name, config))
-    handle = cast("ShellConnection | None", _opened(host, name))
-    return handle if handle is not None and handle.alive else None
+    return cast("ShellConnection", connection(host, _shell_name(host), config))
 
 
 def has_shell(host: Host) -> bool:

@@ -574,3 +574,15 @@ def test_ctrl_c_while_a_lock_is_waited_for_interrupts(here: Nornir, lock: str) -
         timer.join()
     assert (caught.value.report.exit_code, log.lines) == (130, [])
     assert "interrupted while" in caught.value.report.error
+
+
+def test_a_unit_that_was_interrupted_still_waits_for_a_lock(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plan reaches for a host that another run gives back a moment later: it finishes all the same."""
+    answers = iter(["bob", "bob"])
+    monkeypatch.setattr("nornir_stack.locks.lock_node", lambda host, *_: next(answers, "") if host.name == "db2" else "")
+    log = Log()
+    plan = Plan("then", look, lambda _: Chain("later", Stage("undrain", [log.task("two")], hosts("db2"))), hosts("db1"))
+    unit = Chain("u", Stage("drain", [_interrupting(log)], hosts("db1")), plan, unit=True)
+    with pytest.raises(Interrupted):
+        Chain("c", unit).run(nr)
+    assert log.lines == ["interrupt db1", "two db2"]

@@ -69,7 +69,7 @@ def test_a_connection_that_cannot_have_its_lock_again_is_nobodys(nr: Nornir, oth
     for _ in range(2):
         with pytest.raises(Locked, match=r"is locked by bob: .*lock show db1`"):
             shell_of(host, nr.config)
-        assert shell_of(host, nr.config, opened_only=True) is None
+        assert "local" not in host.connections
     other.unlock(path)
     assert shell_of(host, nr.config).locks == {path: "ann"}
 
@@ -124,7 +124,7 @@ def test_a_lock_that_cannot_be_given_back_ends_with_its_connection(
         for name in ("OPEN_SECONDS", "_END_SECONDS", "_FRAME_SECONDS"):
             hung.setattr(f"nornir_stack.shell.{name}", 0.1)
         unlock(host, path, "ann")
-    assert shell_of(host, nr.config, opened_only=True) is None
+    assert not host.connections["local"].connection.alive
     until(lambda: _locked(other, path))
 
 
