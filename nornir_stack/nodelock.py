@@ -15,7 +15,8 @@ HELD = 75  # EX_TEMPFAIL of sysexits.h
 _DESCRIPTORS = range(9, 3, -1)  # one digit: dash knows no others; 3 is the stdin of commands
 
 # After winning, the path may be another file by now (a lock that was broken by name): then once more.
-# The winner writes its name a moment after it won, hence the loser's patience with an empty file.
+# The winner writes its name a moment after it won, hence the loser's patience with an empty file, and with the first name
+# that it reads: it may be that of a run which died. Its own it knows at once.
 _TAKE = """
     (umask 077; : >>{path}) || _s=1
     _t=0
@@ -27,7 +28,13 @@ _TAKE = """
             break
         fi
         _t=$((_t + 1))
-        if [ -s {path} ] || [ $_t -gt 20 ]; then cat {path}; _s={held}; else sleep 0.05; fi
+        _w=$(cat {path})
+        if [ "$_w" = {owner} ] || [ $_t -gt 20 ] || {{ [ "$_w" ] && [ $_t -gt 1 ]; }}; then
+            printf '%s\\n' "$_w"
+            _s={held}
+        else
+            sleep 0.05
+        fi
     done
     [ "$_s" = 0 ] || exec {fd}>&-
     (exit "$_s")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nornir_stack import nodelock
 from nornir_stack.command import Command, command, sh
 from nornir_stack.connections.local import LocalWay
 from nornir_stack.errors import Cancelled, ConnectionFailed, ConnectionLost, Locked, LoginRefused, TimedOut
@@ -391,6 +392,19 @@ def test_a_lock_is_broken_by_name(shell: ShellConnection, other: ShellConnection
     other.unlock(path)
     assert Path(path).read_text("utf-8") == "ann\n"
     shell.unlock(path)
+
+
+def test_a_name_that_a_dead_run_left_is_not_the_holders(
+    shell: ShellConnection, other: ShellConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The winner writes its name a moment after it won: a loser who is quicker reads the one before."""
+    path = tmp_path / "lock"
+    other.lock(str(path), "bob")
+    path.write_text("dead\n", "utf-8")
+    monkeypatch.setattr(nodelock, "_TAKE", nodelock._TAKE.replace("sleep 0.05", "echo bob >{path}"))
+    with pytest.raises(Locked, match="is locked by bob"):
+        shell.lock(str(path), "ann")
+    other.unlock(str(path))
 
 
 def test_unlock_leaves_a_lock_that_is_anothers_by_now(shell: ShellConnection, other: ShellConnection, tmp_path: Path) -> None:
