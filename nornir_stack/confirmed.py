@@ -142,7 +142,7 @@ class _Confirming:
         self._explain(locks)
 
     def _arm(self) -> dict[str, str]:
-        shell = self._node.connection
+        shell = self._node.gate.still(self._node.connection, self._what)
         locks = shell.locks
         script = undo.arm(self._change)
         self._end = time.monotonic() + self._change.within

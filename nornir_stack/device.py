@@ -21,22 +21,25 @@ class Router:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    @property
-    def _device(self) -> Device:
-        return device(self._node.host, self._node.task.nornir.config)
+    def _device(self, what: str) -> Device:
+        return self._node.gate.still(device(self._node.host, self._node.task.nornir.config), what)
 
     def read(self, command: str, *, independent: bool = False) -> str:
         """What a show command prints."""
-        return self._node.gate.look(command, lambda: self._device.ask(command), independent=independent)
+        gate = self._node.gate
+        return gate.look(
+            command, lambda: self._device(command).ask(command, seconds=gate.remaining(None)), independent=independent
+        )
 
     def change(self, lines: Sequence[str], *, what: str = "", repeatable: bool = False) -> str | None:
         """Enter configuration mode and send the lines; what was printed. In a dry run None, and the lines are written down."""
         shown = "\n".join(f"+{line}" for line in lines)
         diff = f"--- configuration\n+++ configuration\n{shown}\n"
-        return self._node.gate.effect(
-            what or "; ".join(lines),
-            lambda: self._device.configure(lines),
-            ready=lambda: self._device,
+        what, gate = what or "; ".join(lines), self._node.gate
+        return gate.effect(
+            what,
+            lambda: self._device(what).configure(lines, seconds=gate.remaining(None)),
+            ready=lambda: self._device(what),
             diff=diff,
             repeatable=repeatable,
         )
@@ -44,5 +47,8 @@ class Router:
     def save(self, command: str) -> str | None:
         """Have the device keep its configuration over a restart, by its `command` (`write memory`)."""
         return self._node.gate.effect(
-            command, lambda: self._device.save(command), ready=lambda: self._device, repeatable=True
+            command,
+            lambda: self._device(command).save(command),
+            ready=lambda: self._device(command),
+            repeatable=True,
         )

@@ -23,23 +23,28 @@ class Documents:
         self.database = database
         self._extras = extras
 
-    @property
-    def _server(self) -> Mongo:
-        return mongodb(self._node.host, self._node.task.nornir.config, **self._extras)
+    def _server(self, what: str) -> Mongo:
+        return self._node.gate.still(mongodb(self._node.host, self._node.task.nornir.config, **self._extras), what)
 
     def read(self, command: Mapping[str, Any], *, independent: bool = False) -> dict[str, Any]:
         """The answer to a command that only looks."""
         what = f"{next(iter(command))} in {self.database}"
-        return self._node.gate.look(what, lambda: self._server.query(self.database, command), independent=independent)
+        gate = self._node.gate
+
+        def look() -> dict[str, Any]:
+            return self._server(what).query(self.database, command, seconds=gate.remaining(None))
+
+        return gate.look(what, look, independent=independent)
 
     def change(
         self, command: Mapping[str, Any], *, what: str, diff: str = "", repeatable: bool = False
     ) -> dict[str, Any] | None:
         """Send a command that changes something; in a dry run it is only written down, and None comes back."""
-        return self._node.gate.effect(
+        gate = self._node.gate
+        return gate.effect(
             what,
-            lambda: self._server.execute(self.database, command),
-            ready=lambda: self._server,
+            lambda: self._server(what).execute(self.database, command, seconds=gate.remaining(None)),
+            ready=lambda: self._server(what),
             diff=diff or f"+{what}\n",
             repeatable=repeatable,
         )

@@ -6,6 +6,7 @@ whether this is a dry run, and keeps the ledger from which `changed` and `diff` 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from nornir_stack.files import FileState
 
 R = TypeVar("R")
+H = TypeVar("H")
+_SHORTEST = 0.01
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Door:
         narrow = Door(deadline=self.deadline, cut=self._cut, looking=self.looking, tell=tell)
         narrow._shut = self._shut
         if seconds is not None:
-            narrow.deadline = time.monotonic() + (self.remaining(seconds) or seconds)
+            narrow.deadline = min(time.monotonic() + seconds, self.deadline or math.inf)
         return narrow
 
     def check(self, what: str) -> None:
@@ -86,17 +89,21 @@ class Door:
         if self._cut.is_set():
             raise Cancelled(f"interrupted before: {what}")
 
+    def ended(self, what: str) -> None:
+        """Raise TimedOut if it was too late by the time `what` had ended: not everything can be ended from here."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise TimedOut(f"ended, but only after the deadline: {what}")
+
     def wait(self, seconds: float, what: str) -> None:
         """Let time pass. Raises Cancelled or TimedOut as soon as `what` may not go on."""
         self._cut.wait(seconds)
         self.check(what)
 
     def remaining(self, wanted: float | None) -> float | None:
-        """Seconds that a step may take: what is wanted, but not beyond the deadline."""
-        if self.deadline is None:
-            return wanted
-        left = max(self.deadline - time.monotonic(), 0.01)
-        return left if wanted is None else min(wanted, left)
+        """Seconds that a step may take: what is wanted, but not beyond the deadline. Never 0, which to many means: for ever."""
+        left = math.inf if self.deadline is None else self.deadline - time.monotonic()
+        least = min(math.inf if wanted is None else wanted, left)
+        return None if least == math.inf else max(least, _SHORTEST)
 
 
 class RunState(GlobalState):
@@ -178,6 +185,15 @@ class Gate:
     def remaining(self, wanted: float | None) -> float | None:
         return self._door.remaining(wanted)
 
+    def check(self, what: str) -> None:
+        """Raise Cancelled or TimedOut if `what` may not begin any more: for what comes between the verb and the send."""
+        self._door.check(what)
+
+    def still(self, handle: H, what: str) -> H:
+        """The handle, if `what` may still begin: it may have taken long to open. Raises Cancelled, TimedOut."""
+        self._door.check(what)
+        return handle
+
     def wait(self, seconds: float, what: str) -> None:
         """Let time pass between two looks. Raises Cancelled or TimedOut as soon as `what` may not go on."""
         self._door.wait(seconds, what)
@@ -187,7 +203,9 @@ class Gate:
         self._door.check(what)
         if self.pending and not independent:
             raise Undecidable(mask(what), self.pending.what)
-        return do()
+        found = do()
+        self._door.ended(what)
+        return found
 
     def effect(
         self,
@@ -214,4 +232,8 @@ class Gate:
         self._ledger.effects.append(effect)
         if self._door.tell:
             self._door.tell(effect)
-        return None if self.dry_run else do()
+        if self.dry_run:
+            return None
+        done = do()
+        self._door.ended(what)
+        return done

@@ -114,10 +114,11 @@ class Cancelled(StackError):  # noqa: N818
 
 
 class Locked(StackError):  # noqa: N818
-    """Another run holds the lock (`holder`: who, since when, for which run)."""
+    """Another run holds the lock (`holder`: who, since when, for which run). `host`: the name by which it may be broken."""
 
-    def __init__(self, where: str, holder: str) -> None:
-        super().__init__(f"{where} is locked by {holder}")
+    def __init__(self, where: str, holder: str, *, host: str = "") -> None:
+        advice = f": `nornir-stack lock show {host}` looks again; only where that run is dead, `nornir-stack lock break {host}`"
+        super().__init__(f"{where} is locked by {holder}{advice if host else ''}")
         self.where = where
         self.holder = holder
 

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nornir_stack.errors import Locked
+from nornir_stack.errors import Cancelled, Locked
 from nornir_stack.journal import state_folder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PAUSE = 0.2
 def held_here(inventory: Inventory, who: str, wait: float, stopping: Callable[[], bool]) -> Iterator[None]:
     """Hold the lock of this inventory (its hosts and their addresses) for `who`, waiting up to `wait` seconds.
 
-    It goes with this process, however that ends. Raises Locked.
+    It goes with this process, however that ends. Raises Locked, Cancelled (`stopping`).
     """
     hosts = sorted(f"{name} {host.hostname}" for name, host in inventory.hosts.items())
     folder = state_folder() / "locks"
@@ -36,7 +36,9 @@ def held_here(inventory: Inventory, who: str, wait: float, stopping: Callable[[]
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > end or stopping():
+                if stopping():
+                    raise Cancelled("interrupted while another run of this inventory was waited for") from None
+                if time.monotonic() > end:
                     lock.seek(0)
                     raise Locked("this inventory", lock.read().strip() or "another run") from None
                 time.sleep(_PAUSE)

@@ -27,20 +27,19 @@ class Libvirt:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    @property
-    def _hypervisor(self) -> Hypervisor:
-        return hypervisor(self._node.host, self._node.task.nornir.config)
+    def _hypervisor(self, what: str) -> Hypervisor:
+        return self._node.gate.still(hypervisor(self._node.host, self._node.task.nornir.config), what)
 
     def read(self, what: str, look: Callable[[virConnect], T], *, independent: bool = False) -> T:
         """What `look` finds; its connection is read-only."""
-        return self._node.gate.look(what, lambda: self._hypervisor.look(look), independent=independent)
+        return self._node.gate.look(what, lambda: self._hypervisor(what).look(look), independent=independent)
 
     def change(self, what: str, do: Callable[[virConnect], T], *, diff: str = "", repeatable: bool = False) -> T | None:
         """Have `do` change something; in a dry run it is only written down, and None comes back."""
         return self._node.gate.effect(
             what,
-            lambda: self._hypervisor.act(do),
-            ready=lambda: self._hypervisor,
+            lambda: self._hypervisor(what).act(do),
+            ready=lambda: self._hypervisor(what),
             diff=diff or f"+{what}\n",
             repeatable=repeatable,
         )

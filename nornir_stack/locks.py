@@ -8,8 +8,8 @@ import socket
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from nornir_stack.connections import has_shell, shell_of
-from nornir_stack.errors import ConnectionFailed, Locked
+from nornir_stack.connections import has_shell, lock, unlock
+from nornir_stack.errors import Locked
 
 if TYPE_CHECKING:
     from nornir.core.configuration import Config
@@ -26,23 +26,19 @@ def owner(run: str, chain: str) -> str:
 
 
 def lock_node(host: Host, config: Config, who: str) -> str:
-    """Lock a node for `who`; '' if it is held now, else who holds it. What is unreachable, or an API, is nobody's: ''."""
-    if not has_shell(host):
-        return ""
-    try:
-        shell_of(host, config).lock(NODE_LOCK, who)
-    except Locked as locked:
-        return locked.holder
-    except ConnectionFailed:
-        return ""  # the stage that wants the node reports it
+    """Lock a node for `who`; '' if nobody else has it, else who holds it. An API is nobody's: ''.
+
+    A node that is unreachable is locked before anything else, when somebody reaches it.
+    """
+    if has_shell(host):
+        try:
+            lock(host, config, NODE_LOCK, who)
+        except Locked as locked:
+            return locked.holder
     return ""
 
 
-def unlock_node(host: Host, config: Config) -> None:
-    """Give the node back; a dead connection has done so already."""
-    try:
-        shell = shell_of(host, config, opened_only=True)
-        if shell is not None:
-            shell.unlock(NODE_LOCK)
-    except ConnectionFailed:
-        pass
+def unlock_node(host: Host, who: str) -> None:
+    """Give the node back if `who` has it; nor does a lost connection ask for it again."""
+    if has_shell(host):
+        unlock(host, NODE_LOCK, who)

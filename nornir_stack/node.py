@@ -124,7 +124,8 @@ class Node:
         )
 
     def _run(self, wanted: Command, timeout: float) -> Output:
-        return self.connection.run(wanted, timeout=self.gate.remaining(timeout))
+        shell = self.connection  # the deadline may pass while it is opened
+        return shell.run(wanted, timeout=self.gate.remaining(timeout), before=lambda: self.gate.check(wanted.line))
 
     # files
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import shlex
 
 from nornir_stack.errors import UsageError
+from nornir_stack.undo import STATE
 
 HELD = 75  # EX_TEMPFAIL of sysexits.h
 _DESCRIPTORS = range(9, 3, -1)  # one digit: dash knows no others; 3 is the stdin of commands
 
 # After winning, the path may be another file by now (a lock that was broken by name): then once more.
-# The winner writes its name a moment after it won, hence the loser's patience with an empty file.
+# The winner writes its name a moment after it won, hence the loser's patience with an empty file, and with the first name
+# that it reads: it may be that of a run which died. Its own it knows at once.
 _TAKE = """
     (umask 077; : >>{path}) || _s=1
     _t=0
@@ -26,18 +28,30 @@ _TAKE = """
             break
         fi
         _t=$((_t + 1))
-        if [ -s {path} ] || [ $_t -gt 20 ]; then cat {path}; _s={held}; else sleep 0.05; fi
+        _w=$(cat {path})
+        if [ "$_w" = {owner} ] || [ $_t -gt 20 ] || {{ [ "$_w" ] && [ $_t -gt 1 ]; }}; then
+            printf '%s\\n' "$_w"
+            _s={held}
+        else
+            sleep 0.05
+        fi
     done
     [ "$_s" = 0 ] || exec {fd}>&-
     (exit "$_s")
 """
 
-# The name goes first: whoever loses against the next holder must not read ours.
+# The name goes first: whoever loses against the next holder must not read ours. By the descriptor: the path may be another's.
 # flock -u and not only close: processes that commands left behind share the descriptor.
+# Without the descriptor only such a process holds it, or another connection of this run: its file goes if it has our name,
+# and no change to the network waits, for which the node itself holds the lock in that name.
 _GIVE = """
-    [ /proc/$$/fd/{fd} -ef {path} ] && : >{path}
-    flock -u {fd}
-    exec {fd}>&-
+    if [ -e /proc/$$/fd/{fd} ]; then
+        [ /proc/$$/fd/{fd} -ef {path} ] && true >/proc/$$/fd/{fd}
+        flock -u {fd}
+        exec {fd}>&-
+    elif [ "$(cat {path} 2>/dev/null)" = {owner} ] && ! [ -d {waiting} ]; then
+        rm -f -- {path}
+    fi
 """
 
 
@@ -48,8 +62,9 @@ def take(path: str, owner: str, descriptor: int) -> str:
     return "_s=0" + _TAKE.format(path=shlex.quote(path), owner=shlex.quote(owner), fd=descriptor, held=HELD)
 
 
-def give(path: str, descriptor: int) -> str:
-    return _GIVE.format(path=shlex.quote(path), fd=descriptor)
+def give(path: str, owner: str, descriptor: int) -> str:
+    """Touches no lock but that of `owner`, whoever has the path by now."""
+    return _GIVE.format(path=shlex.quote(path), owner=shlex.quote(owner), fd=descriptor, waiting=STATE)
 
 
 def remove(path: str) -> str:
@@ -84,9 +99,6 @@ class Held:
 
     def loosen(self) -> None:
         self._loose = set(self.owners)
-
-    def is_loose(self, path: str) -> bool:
-        return path in self._loose
 
     def loose(self) -> list[tuple[str, str]]:
         return [(path, self.owners[path]) for path in sorted(self._loose)]

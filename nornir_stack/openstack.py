@@ -27,20 +27,25 @@ class Cloud:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    @property
-    def _api(self) -> Api:
-        return api(self._node.host, self._node.task.nornir.config)
+    def _api(self, what: str) -> Api:
+        return self._node.gate.still(api(self._node.host, self._node.task.nornir.config), what)
 
     def read(self, what: str, look: Callable[[Connection], T], *, independent: bool = False) -> T:
         """What `look` finds by openstacksdk; its session sends nothing but GET."""
-        return self._node.gate.look(what, lambda: self._api.look(look), independent=independent)
+        gate = self._node.gate
+        return gate.look(what, lambda: self._api(what).look(look, seconds=gate.remaining(None)), independent=independent)
 
     def renew(self) -> None:
         """Forget the catalogue that came with the login: for after endpoints were changed. Nobody else sees it."""
-        self._api.renew()
+        self._api("log in anew").renew()
 
     def change(self, what: str, do: Callable[[Connection], T], *, diff: str = "", repeatable: bool = False) -> T | None:
         """Have `do` change something; in a dry run it is only written down, and None comes back."""
-        return self._node.gate.effect(
-            what, lambda: self._api.act(do), ready=lambda: self._api, diff=diff or f"+{what}\n", repeatable=repeatable
+        gate = self._node.gate
+        return gate.effect(
+            what,
+            lambda: self._api(what).act(do, seconds=gate.remaining(None)),
+            ready=lambda: self._api(what),
+            diff=diff or f"+{what}\n",
+            repeatable=repeatable,
         )

@@ -11,7 +11,7 @@ from nornir_stack import locks
 from nornir_stack.chain import Chain, Check, Plan, Stage, batches
 from nornir_stack.dispatch import Dispatcher
 from nornir_stack.effects import Door, RunState
-from nornir_stack.errors import Interrupted, Locked, Refused, StackError
+from nornir_stack.errors import Cancelled, Interrupted, Locked, Refused, StackError
 from nornir_stack.events import Emitter
 from nornir_stack.guests import guarded
 from nornir_stack.here import held_here
@@ -51,16 +51,15 @@ def execute(
     record = new_run(chain.name)
     state.run = record.run
     emit = Emitter((record.listener, *listeners))
-    run = _Run(Dispatcher(nr, state), emit, only, wait=wait)
+    run = _Run(Dispatcher(nr, state), emit, only, locks.owner(record.run, chain.name), wait=wait)
     started, clock = time.time(), time.monotonic()
     emit("run", chain=chain.name, run=record.run, dry_run=dry_run, hosts=acting)
     error = ""
     with Interrupts(state, emit):
         try:
-            who = locks.owner(record.run, chain.name)
-            with nullcontext() if dry_run else held_here(nr.inventory, who, wait, state.stop.is_set):
+            with nullcontext() if dry_run else held_here(nr.inventory, run.who, wait, state.stop.is_set):
                 if not dry_run:
-                    run.lock(acting, chain.name)
+                    run.lock(acting)
                 run.chain(chain, "")
         except StackError as problem:
             if isinstance(problem, Locked) and not run.stages:
@@ -103,12 +102,14 @@ class _Run:
     floor: Dispatcher
     emit: Emitter
     limit: Selector | None
+    who: str  # one line for the whole run: a node that two hosts are, or that is locked later on, knows its own by it
     stages: list[StageReport] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     units: int = 0
     pending: bool = False
-    held: dict[str, None] = field(default_factory=dict)
+    asked: dict[str, None] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
     wait: float = 0.0
 
     def __post_init__(self) -> None:
@@ -124,24 +125,28 @@ class _Run:
 
     # who may run
 
-    def lock(self, hosts: Iterable[str], chain: str) -> None:
-        """Lock every host that is not held yet; waits for another run, and says for whom. Raises Locked."""
-        who = locks.owner(self.state.run, chain)
+    def lock(self, hosts: Iterable[str]) -> None:
+        """Lock every host that is not held yet; waits for another run, and says for whom. Raises Locked, Cancelled."""
         todo = [name for name in hosts if name not in self.held]
         end, told = time.monotonic() + self.wait, ""
         while todo:
-            answers = self.floor.each(todo, lambda host: locks.lock_node(host, self.nr.config, who))
-            self.held |= dict.fromkeys(name for name in todo if not answers.get(name))
-            todo = [name for name in todo if answers.get(name)]
-            if todo and (time.monotonic() > end or self.state.stop.is_set()):
-                raise Locked(todo[0], answers[todo[0]])
-            if todo and told != (told := f"{todo[0]} is locked by {answers[todo[0]]}"):
+            self.asked |= dict.fromkeys(todo)
+            answers = self.floor.each(todo, lambda host: locks.lock_node(host, self.nr.config, self.who))
+            self.held |= {name for name in todo if answers.get(name) == ""}
+            todo = [name for name in todo if name not in self.held]
+            if not todo:
+                return
+            holder = answers.get(todo[0], "nobody known: it gave no answer")
+            if self._stopping:
+                raise Cancelled(f"interrupted while {todo[0]} was locked by {holder}")
+            if time.monotonic() > end:
+                raise Locked(todo[0], holder, host=todo[0])
+            if told != (told := f"{todo[0]} is locked by {holder}"):
                 self.emit("waiting", problems=[told])
-            if todo:
-                self.state.stop.wait(_LONGEST_PAUSE / 2)
+            (self.state.cut if self.units else self.state.stop).wait(_LONGEST_PAUSE / 2)
 
     def unlock(self) -> None:
-        self.floor.each(self.held, lambda host: locks.unlock_node(host, self.nr.config))
+        self.floor.each(self.asked, lambda host: locks.unlock_node(host, self.who))
 
     # chains and their parts
 
@@ -241,7 +246,7 @@ class _Run:
             }
         acting = [name for name in names if name not in reports]
         if not self.state.dry_run:
-            self.lock(acting, path)  # a plan may reach for hosts that the chain did not name
+            self.lock(acting)  # a plan may reach for hosts that the chain did not name
         problems: tuple[str, ...] = ()
         assumed: list[str] = []
         bad = 0

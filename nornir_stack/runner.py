@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,6 @@ _GRACE = 5.0  # what a host gets to end by itself after its commands were ended
 
 @dataclass
 class _Running:
-    task: Task
     door: Door
     ended_at: float | None = None
 
@@ -59,28 +59,34 @@ class _Dispatch:
         self._done: queue.SimpleQueue[tuple[Host, MultiResult]] = queue.SimpleQueue()
         self._running: dict[str, _Running] = {}
         self._results: dict[str, MultiResult] = {}
+        self._given_up: set[str] = set()
+        self._threads: list[threading.Thread] = []
         for host in hosts:
             self._todo.put(host)
-        self._threads = min(workers, len(hosts))
+        self._wanted = min(workers, len(hosts))
 
     def run(self) -> AggregatedResult:
-        for _ in range(self._threads):
+        for _ in range(self._wanted):
             self._start_worker()
         while len(self._results) < len(self._hosts):
-            try:
-                host, result = self._done.get(timeout=_POLL)
-                self._results.setdefault(host.name, result)
-                self._running.pop(host.name, None)
-            except queue.Empty:
-                pass
+            working = any(thread.is_alive() for thread in self._threads)
+            self._collect(_POLL if working else 0.0)
+            if not working:
+                self._lose("no thread could be had for it, or its own came to an end: see the limits of this machine")
             self._enforce()
         found = AggregatedResult(self._task.name)
         for host in self._hosts:
             found[host.name] = self._results[host.name]
         return found
 
-    def _start_worker(self) -> None:
-        threading.Thread(target=self._work, name=f"nornir-stack {self._task.name}", daemon=True).start()
+    def _start_worker(self) -> bool:
+        thread = threading.Thread(target=self._work, name=f"nornir-stack {self._task.name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no more of them: fewer do, one after the other
+            return False
+        self._threads.append(thread)
+        return True
 
     def _work(self) -> None:
         while True:
@@ -88,17 +94,35 @@ class _Dispatch:
                 host = self._todo.get_nowait()
             except queue.Empty:
                 return
-            copy = self._task.copy()
-            running = _Running(copy, self._door())
-            set_door(copy, running.door)
-            self._running[host.name] = running
             try:
-                result = copy.start(host)
+                result = self._one(host)
             except BaseException as error:  # noqa: BLE001  the host boundary: SystemExit of a task is that host's failure
-                result = _failed(copy.name, host, error)
+                result = _failed(self._task.name, host, error)
             self._done.put((host, result))
-            if self._results.get(host.name) is not None:
-                return  # given up meanwhile, and replaced
+            if host.name in self._given_up:
+                return  # and replaced
+
+    def _one(self, host: Host) -> MultiResult:
+        copy = self._task.copy()
+        running = _Running(self._door())
+        set_door(copy, running.door)
+        self._running[host.name] = running
+        return copy.start(host)
+
+    def _collect(self, wait: float) -> None:
+        """Every result that is there; waits for the first."""
+        try:
+            while True:
+                host, result = self._done.get(timeout=wait) if wait else self._done.get_nowait()
+                self._results.setdefault(host.name, result)
+                self._running.pop(host.name, None)
+                wait = 0.0
+        except queue.Empty:
+            pass
+
+    def _lose(self, why: str) -> None:
+        for host in self._hosts:
+            self._results.setdefault(host.name, _failed(self._task.name, host, RuntimeError(why)))
 
     def _enforce(self) -> None:
         now = time.monotonic()
@@ -109,15 +133,17 @@ class _Dispatch:
             late = running.door.deadline is not None and now > running.door.deadline
             if running.ended_at is None and (late or self._cut.is_set()):
                 running.ended_at = now
-                interrupt(host)
+                with suppress(Exception):  # what cannot be ended is given up
+                    interrupt(host)
             elif running.ended_at is not None and now > running.ended_at + _GRACE:
                 running.door.shut()
                 error: Exception = Cancelled("did not end when it was cut, and was given up")
                 if late:
                     error = TimedOut("did not end by its deadline, and was given up")
-                self._results[host.name] = _failed(self._task.name, host, error)
-                self._running.pop(host.name, None)
-                self._start_worker()
+                if self._todo.empty() or self._start_worker():
+                    self._given_up.add(host.name)
+                    self._results[host.name] = _failed(self._task.name, host, error)
+                    self._running.pop(host.name, None)
 
 
 def _failed(name: str, host: Host, error: BaseException) -> MultiResult:

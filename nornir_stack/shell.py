@@ -16,7 +16,7 @@ from nornir_stack.session import OPEN_SECONDS, Session
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from nornir_stack.session import Call, Sudo, Way
 
@@ -51,10 +51,12 @@ class ShellConnection:
         """False once the connection is lost or closed: then open another."""
         return not self._closed and self._way.alive
 
-    def run(self, command: Command, *, timeout: float | None = None) -> Output:
+    def run(self, command: Command, *, timeout: float | None = None, before: Callable[[], None] | None = None) -> Output:
         """Run one command; others that ask meanwhile wait for their turn. `timeout` in seconds, the wait included.
 
-        Raises TimedOut (the command was ended, the connection lives), Cancelled (by `interrupt`), ConnectionLost.
+        `before` is called last of all before it is sent; what it raises keeps it from being sent.
+        Raises TimedOut (the message says whether the command was ended; the connection lives), Cancelled (by `interrupt`),
+        ConnectionLost.
         """
         started = time.monotonic()
         with self._my_turn(command.line, timeout):
@@ -63,7 +65,7 @@ class ShellConnection:
             script = command_script(command.argv, stdin, mark)
             self._interrupted = False
             left = None if timeout is None else max(timeout - (time.monotonic() - started), 0.0)
-            reply = self._exchange(script, mark, stdin if len(stdin) > INLINE_STDIN else b"", left, command.line)
+            reply = self._exchange(script, mark, stdin if len(stdin) > INLINE_STDIN else b"", left, command.line, before)
             if reply.left:
                 self._replace()
             return Output(command, reply.status, reply.out, reply.err, time.monotonic() - started)
@@ -110,10 +112,8 @@ class ShellConnection:
     def unlock(self, path: str) -> None:
         """Give the lock back, also where a process that a command left behind still has it open."""
         with self._my_turn(f"unlock {path}", None):
-            if path in self._locks.owners:
-                held_by_leftover = self._locks.is_loose(path)
-                descriptor = self._locks.forget(path)
-                self._script(nodelock.remove(path) if held_by_leftover else nodelock.give(path, descriptor))
+            if owner := self._locks.owners.get(path):
+                self._script(nodelock.give(path, owner, self._locks.forget(path)))
 
     def break_lock(self, path: str) -> str:
         """Take away a stale lock of somebody else: the file is replaced, nothing is killed. Returns who held it."""
@@ -153,8 +153,12 @@ class ShellConnection:
         mark = nonce()
         return self._exchange(shell_script(script, mark), mark, b"", OPEN_SECONDS, "lock")
 
-    def _exchange(self, script: bytes, mark: str, stdin: bytes, timeout: float | None, line: str) -> Reply:
+    def _exchange(  # noqa: PLR0917  private
+        self, script: bytes, mark: str, stdin: bytes, timeout: float | None, line: str, before: Callable[[], None] | None = None
+    ) -> Reply:
         session = self._ready()
+        if before is not None:
+            before()
         call, reply = session.exchange(script, mark, stdin)
         self._running = call
         try:
@@ -169,10 +173,10 @@ class ShellConnection:
         if session.ended:
             self._drop()
             raise ConnectionLost(self._lost(line))
-        self._end(session, call, reply)
+        ended = "and was ended" if self._end(session, call, reply) else "and may still run there: it could not be ended"
         if self._interrupted:
-            raise Cancelled(f"`{line}` was interrupted and ended on {self._way.name}")
-        raise TimedOut(f"`{line}` did not end within {timeout:.3g} s on {self._way.name} and was ended")
+            raise Cancelled(f"`{line}` was interrupted on {self._way.name} {ended}")
+        raise TimedOut(f"`{line}` did not end within {timeout:.3g} s on {self._way.name} {ended}")
 
     def _lost(self, line: str) -> str:
         what = "the shell there was ended" if self._way.alive else "the connection was lost"
@@ -207,8 +211,11 @@ class ShellConnection:
             self._session.close()
             self._session = None
 
-    def _end(self, session: Session, call: Call, reply: Reply) -> None:
-        """End the command on the node through a second shell; where the first does not recover, replace it."""
+    def _end(self, session: Session, call: Call, reply: Reply) -> bool:
+        """End the command on the node through a second shell; where the first does not recover, replace it.
+
+        True if it is known to have ended: the first shell told it.
+        """
         if self.alive and not session.ended:
             with suppress(ConnectionFailed):
                 aside = Session(self._way, self._sudo)
@@ -219,5 +226,7 @@ class ShellConnection:
         call.woken.clear()
         if not call.done and not session.ended:
             call.woken.wait(_FRAME_SECONDS)
-        if not call.done or reply.left:
+        ended = call.done
+        if not ended or reply.left:
             self._replace()
+        return ended

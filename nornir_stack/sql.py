@@ -13,26 +13,30 @@ if TYPE_CHECKING:
 
 
 class Sql:
-    """`read` and `change` for SQL, through the gate of the task's Node. Raises DatabaseFailed."""
+    """`read` and `change` for SQL, through the gate of the task's Node. Raises DatabaseFailed, TimedOut."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    @property
-    def _server(self) -> Mysql:
-        return mysql(self._node.host, self._node.task.nornir.config)
+    def _server(self, what: str) -> Mysql:
+        return self._node.gate.still(mysql(self._node.host, self._node.task.nornir.config), what)
 
     def read(self, sql: str, *args: object, independent: bool = False) -> list[dict[str, Any]]:
         """The rows of a statement that only reads, by column name."""
-        return self._node.gate.look(sql, lambda: self._server.query(sql, args or None), independent=independent)
+        gate = self._node.gate
+
+        def look() -> list[dict[str, Any]]:
+            return self._server(sql).query(sql, args or None, seconds=gate.remaining(None))
+
+        return gate.look(sql, look, independent=independent)
 
     def change(self, sql: str, *args: object, what: str = "", repeatable: bool = False) -> None:
         """A statement that changes something; in a dry run it is only written down, as `what` or itself."""
-        shown = what or sql
-        self._node.gate.effect(
+        shown, gate = what or sql, self._node.gate
+        gate.effect(
             shown,
-            lambda: self._server.execute(sql, args or None),
-            ready=lambda: self._server,
+            lambda: self._server(shown).execute(sql, args or None, seconds=gate.remaining(None)),
+            ready=lambda: self._server(shown),
             diff=f"+{shown}",
             repeatable=repeatable,
         )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from nornir.core.exceptions import ConnectionNotOpen
+from nornir.core.plugins.connections import ConnectionPlugin, ConnectionPluginRegister
 
-from nornir_stack.errors import ConnectionFailed, UsageError
+from nornir_stack.errors import ConnectionFailed, Locked, StackError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from nornir.core.configuration import Config
     from nornir.core.inventory import Defaults, Host
@@ -31,11 +32,15 @@ _SLOW, _REMEMBERED = 2.0, 5.0
 
 @dataclass(frozen=True)
 class _Failed:
-    """An attempt to open a connection that failed: when it ended (monotonic), how, and the locks that are to be taken again."""
+    """Why a host has no connection: since when (monotonic), and the locks that the next one takes before anybody has it.
 
+    `connections` are the host's: kept, so that their id is nobody else's.
+    """
+
+    connections: dict[str, ConnectionPlugin]
     at: float
     slow: bool
-    error: ConnectionFailed
+    error: BaseException
     locks: Mapping[str, str]
 
 
@@ -46,57 +51,93 @@ def connection(host: Host, name: str, config: Config, **extras: Any) -> Any:
     """The handle of the host's connection `name` (`ssh`, `local`, `mysql`, `netmiko`, or any other Nornir plugin's).
 
     Opened when first asked for. A dead one (its `alive` is False) is closed and opened again, and the locks that it held
-    on the node are taken again. `extras` are added to those of the inventory. Raises ConnectionFailed, Locked.
+    on the node are taken again: there is no connection without them, each use asks for them anew. `extras` are added to
+    those of the inventory. Raises ConnectionFailed, Locked.
     """
     handle = _opened(host, name)
     if handle is not None and _alive(handle):
         return handle
-    key = (id(host.connections), name)
-    with _guard:
-        lock = _opening.setdefault(key, threading.Lock())
-    with lock:
+    with _turn(host, name) as key:
         handle = _opened(host, name)
         if handle is not None and _alive(handle):
             return handle
-        before = _failed.pop(key, None)
+        before = _failed.get(key)
         if before and before.slow and time.monotonic() - before.at < _REMEMBERED:
-            _failed[key] = before
             raise before.error
         locks = dict(getattr(handle, "locks", None) or (before.locks if before else {}))
-        if handle is not None:
-            host.close_connection(name)
-        given = parameters(host, name)
-        given["extras"] = {**(given["extras"] or {}), **extras}
         started = time.monotonic()
         try:
-            fresh = host.open_connection(name, config, **given, default_to_host_attributes=False).connection
-        except ConnectionFailed as error:
+            if handle is not None:
+                host.close_connection(name)
+            fresh = _open(host, name, config, extras, locks)
+        except BaseException as error:
             now = time.monotonic()
-            _failed[key] = _Failed(now, now - started > _SLOW, error, locks)
+            slow = isinstance(error, ConnectionFailed) and now - started > _SLOW
+            _failed.pop(key, None)
+            if slow or locks:
+                _failed[key] = _Failed(host.connections, now, slow, error, locks)
             raise
-        for path, owner in locks.items():
-            fresh.lock(path, owner)
+        _failed.pop(key, None)
         return fresh
 
 
-@overload
-def shell_of(host: Host, config: Config) -> ShellConnection: ...
-@overload
-def shell_of(host: Host, config: Config, *, opened_only: Literal[True]) -> ShellConnection | None: ...
-def shell_of(host: Host, config: Config, *, opened_only: bool = False) -> ShellConnection | None:
-    """The host's shell: by `local` where its data says `connection: local`, else by `ssh`. UsageError where it has none.
+def _open(host: Host, name: str, config: Config, extras: Mapping[str, Any], locks: Mapping[str, str]) -> Any:
+    """As `Host.open_connection`, but nobody else sees the connection before it has the locks."""
+    plugin = ConnectionPluginRegister.get_plugin(name)()
+    given = parameters(host, name)
+    plugin.open(**{**given, "extras": {**(given["extras"] or {}), **extras}}, configuration=config)
+    try:
+        for path, owner in locks.items():
+            plugin.connection.lock(path, owner)
+    except BaseException as error:
+        plugin.close()
+        if isinstance(error, Locked):
+            raise Locked(error.where, error.holder, host=host.name) from None
+        raise
+    host.connections[name] = plugin
+    return plugin.connection
 
-    With `opened_only` none is opened: None, where there is none or it is dead.
+
+def lock(host: Host, config: Config, path: str, owner: str) -> None:
+    """Hold a lock file on the node by the host's shell, for the run that `owner` names. Raises Locked.
+
+    Where it cannot be had for another reason (the node is down), there is no shell before it is: each use asks for it first.
     """
-    if not has_shell(host):
-        if opened_only:
-            return None
-        raise UsageError(f"{host.name} is reached by {host.get('connection')}, where no command can be run")
+    try:
+        shell_of(host, config).lock(path, owner)
+    except Locked:
+        raise
+    except Exception as error:  # noqa: BLE001  whoever wants the node is told it
+        name = _shell_name(host)
+        with _turn(host, name) as key:
+            before = _failed.get(key) or _Failed(host.connections, time.monotonic(), slow=False, error=error, locks={})
+            held = {**before.locks, **getattr(_opened(host, name), "locks", {}), path: owner}
+            with suppress(ConnectionNotOpen):
+                host.close_connection(name)
+            _failed[key] = replace(before, locks=held)
+
+
+def unlock(host: Host, path: str, owner: str) -> None:
+    """Give the lock back, if it is held for `owner`. One that cannot is ended; a lost one asks no more."""
     name = _shell_name(host)
-    if not opened_only:
-        return cast("ShellConnection", connection(host, name, config))
-    handle = cast("ShellConnection | None", _opened(host, name))
-    return handle if handle is not None and handle.alive else None
+    with _turn(host, name) as key:
+        handle = _opened(host, name)
+        if handle is not None and handle.locks.get(path) == owner:
+            try:
+                handle.unlock(path)
+            except BaseException as error:
+                handle.close()
+                if not isinstance(error, StackError):
+                    raise
+        if (before := _failed.get(key)) and before.locks.get(path) == owner:
+            _failed[key] = replace(before, locks={of: whose for of, whose in before.locks.items() if of != path})
+
+
+def shell_of(host: Host, config: Config) -> ShellConnection:
+    """The host's shell: by `local` where its data says `connection: local`, else by `ssh`. UsageError where it has none."""
+    if not has_shell(host):
+        raise UsageError(f"{host.name} is reached by {host.get('connection')}, where no command can be run")
+    return cast("ShellConnection", connection(host, _shell_name(host), config))
 
 
 def has_shell(host: Host) -> bool:
@@ -123,6 +164,16 @@ def parameters(host: Host, name: str) -> dict[str, Any]:
         values = [getattr(option, key) for option in options if option is not None]
         found[key] = next((value for value in values if value is not None), getattr(host, key, None))
     return found
+
+
+@contextmanager
+def _turn(host: Host, name: str) -> Iterator[tuple[int, str]]:
+    """One at a time opens a host's connection or ends it; gives the key of `_failed`."""
+    key = (id(host.connections), name)
+    with _guard:
+        turn = _opening.setdefault(key, threading.Lock())
+    with turn:
+        yield key
 
 
 def _shell_name(host: Host) -> str:

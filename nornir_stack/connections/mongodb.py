@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from nornir_stack.connections import connection
-from nornir_stack.errors import ConnectionFailed, ConnectionLost, DatabaseFailed, LoginRefused, Refused, UsageError
+from nornir_stack.errors import ConnectionFailed, ConnectionLost, DatabaseFailed, LoginRefused, Refused, TimedOut, UsageError
 from nornir_stack.secret import Secret, mask
 
 if TYPE_CHECKING:
@@ -93,18 +93,24 @@ class Mongo:
             **login,
         )
 
-    def query(self, database: str, command: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a command that only looks. Raises Refused for another, DatabaseFailed for an error."""
+    def query(self, database: str, command: Mapping[str, Any], *, seconds: float | None = None) -> dict[str, Any]:
+        """The answer to a command that only looks. Raises Refused for another, DatabaseFailed for an error.
+
+        `seconds` for the answer, else TimedOut: at most, and by default, an hour.
+        """
         name = next(iter(command))
         stages = {key for stage in command.get("pipeline", ()) for key in stage}
         if name not in _LOOKING or stages & _WRITING_STAGES:
             raise Refused(f"{self.name}: this only looks, and was about to send {name}")
-        return self._told(database, command)
+        return self._told(database, command, seconds)
 
-    def execute(self, database: str, command: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a command that changes something, sent once. Raises ConnectionLost where it may have been done."""
+    def execute(self, database: str, command: Mapping[str, Any], *, seconds: float | None = None) -> dict[str, Any]:
+        """The answer to a command that changes something, sent once. Raises ConnectionLost where it may have been done.
+
+        `seconds` as for `query`: past them, too, it may have been done.
+        """
         try:
-            return self._told(database, command)
+            return self._told(database, command, seconds)
         except ConnectionFailed as error:
             if isinstance(error, LoginRefused):
                 raise
@@ -115,16 +121,21 @@ class Mongo:
         with suppress(Exception):
             self._client.close()
 
-    def _told(self, database: str, command: Mapping[str, Any]) -> dict[str, Any]:
-        from pymongo import errors  # noqa: PLC0415  an extra
+    def _told(self, database: str, command: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
+        from pymongo import errors, timeout  # noqa: PLC0415  an extra
 
         try:
-            return dict(self._client[database].command(dict(command)))
+            with timeout(min(seconds, _ANSWER_SECONDS)) if seconds else nullcontext():
+                return dict(self._client[database].command(dict(command)))
         except errors.ConfigurationError as error:  # a server that is too old for this pymongo, for one
             raise UsageError(f"{self.name}: {mask(str(error))}") from None
         except errors.OperationFailure as error:
+            if seconds and error.timeout:
+                raise TimedOut(f"{self.name}: no answer within {seconds:.3g} s") from None
             if error.code in _LOGIN:
                 raise LoginRefused(f"{self.name}: the login was refused: {mask(str(error))}") from None
             raise DatabaseFailed(self.name, error.code or 0, mask(str(error))) from None
         except errors.PyMongoError as error:
+            if seconds and error.timeout:
+                raise TimedOut(f"{self.name}: no answer within {seconds:.3g} s") from None
             raise ConnectionFailed(f"{self.name} does not answer: {mask(str(error).partition(', Timeout')[0])}") from None

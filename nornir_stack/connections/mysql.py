@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pymysql
 from pymysql.cursors import DictCursor
 
 from nornir_stack.connections import connection, shell_of
-from nornir_stack.errors import ConnectionFailed, DatabaseFailed, UsageError
+from nornir_stack.errors import ConnectionFailed, DatabaseFailed, TimedOut, UsageError
 from nornir_stack.secret import Secret, mask
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nornir.core.configuration import Config
     from nornir.core.inventory import Host
@@ -86,19 +88,27 @@ class Mysql:
         self._port, self._sockets = port, (socket,) if socket else SOCKETS
         self._turn = threading.RLock()
         self._connection: pymysql.Connection[DictCursor] | None = None
+        self._until = math.inf
         self.alive = True
 
-    def query(self, sql: str, args: Sequence[object] | Mapping[str, object] | None = None) -> list[dict[str, Any]]:
-        """The rows of a statement that only reads (SELECT, SHOW), by column name. Raises DatabaseFailed."""
-        with self._turn:
+    def query(
+        self, sql: str, args: Sequence[object] | Mapping[str, object] | None = None, *, seconds: float | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows of a statement that only reads (SELECT, SHOW), by column name. Raises DatabaseFailed.
+
+        `seconds`: how long the server may take for its answer, else TimedOut; at most, and by default, a minute.
+        """
+        with self._taking(seconds):
             return self._again(lambda: self._rows(sql, args))
 
-    def execute(self, sql: str, args: Sequence[object] | Mapping[str, object] | None = None) -> int:
+    def execute(
+        self, sql: str, args: Sequence[object] | Mapping[str, object] | None = None, *, seconds: float | None = None
+    ) -> int:
         """Run a statement that changes something; the number of rows concerned. Committed at once. Raises DatabaseFailed.
 
-        Never sent twice: where the connection is lost meanwhile, whether it was done is not known.
+        Never sent twice: where the connection is lost meanwhile, whether it was done is not known. `seconds` as for `query`.
         """
-        with self._turn:
+        with self._taking(seconds):
             self._again(lambda: self._rows("SET SESSION TRANSACTION READ WRITE", None))
             try:
                 with self._connected().cursor() as cursor:
@@ -113,6 +123,21 @@ class Mysql:
         self.alive = False
         self._drop()
 
+    @contextmanager
+    def _taking(self, seconds: float | None) -> Iterator[None]:
+        """One statement at a time, and so long for its answer."""
+        with self._turn:
+            wanted = min(seconds or _ANSWER_SECONDS, _ANSWER_SECONDS)
+            self._until = time.monotonic() + wanted
+            try:
+                yield
+            except DatabaseFailed as error:
+                if error.code in _LOST and wanted < _ANSWER_SECONDS and time.monotonic() >= self._until:
+                    raise TimedOut(f"{error}: no answer within {wanted:.3g} s") from None
+                raise
+            finally:
+                self._until = math.inf
+
     def _rows(self, sql: str, args: Sequence[object] | Mapping[str, object] | None) -> list[dict[str, Any]]:
         with self._connected().cursor() as cursor:
             cursor.execute(sql, args)
@@ -125,7 +150,7 @@ class Mysql:
             return do()
         except (pymysql.MySQLError, OSError) as error:
             failed = self._failed(error)
-            if fresh or failed.code not in _LOST:
+            if fresh or failed.code not in _LOST or time.monotonic() >= self._until:
                 raise failed from None
         try:
             return do()
@@ -162,6 +187,9 @@ class Mysql:
                 plug.close()
                 raise
             self._connection = link
+        # PyMySQL has no call for it, and looks here before each packet
+        left = max(min(self._until - time.monotonic(), _ANSWER_SECONDS), 0.01)
+        self._connection._read_timeout = left  # type: ignore[attr-defined]  # noqa: SLF001
         return self._connection
 
     def _way(self) -> tuple[str, str, socket.socket]:

@@ -30,30 +30,35 @@ class Device:
         self._name = name
         self._link = link
 
-    def ask(self, command: str) -> str:
-        """What a show command prints. Raises ConnectionLost, TimedOut."""
-        return str(self._told(command, lambda: self._link.send_command(command, read_timeout=_ANSWER_SECONDS)))
+    def ask(self, command: str, *, seconds: float | None = None) -> str:
+        """What a show command prints. `seconds` for it: at most, and by default, 60. Raises ConnectionLost, TimedOut."""
+        wait = _at_most(seconds)
+        return str(self._told(command, lambda: self._link.send_command(command, read_timeout=wait), wait))
 
-    def configure(self, lines: Sequence[str]) -> str:
+    def configure(self, lines: Sequence[str], *, seconds: float | None = None) -> str:
         """Enter configuration mode, send the lines, leave it; what was printed meanwhile. Nothing is saved: see `save`."""
-        what = f"configure: {lines[0] if lines else 'nothing'}..."
-        return str(self._told(what, lambda: self._link.send_config_set(list(lines), read_timeout=_ANSWER_SECONDS)))
+        what, wait = f"configure: {lines[0] if lines else 'nothing'}...", _at_most(seconds)
+        return str(self._told(what, lambda: self._link.send_config_set(list(lines), read_timeout=wait), wait))
 
     def save(self, command: str) -> str:
         """Have it keep its configuration over a restart, by its own command (`write memory`)."""
         return str(self._told(command, lambda: self._link.save_config(cmd=command)))
 
-    def _told(self, what: str, do: Any) -> Any:
+    def _told(self, what: str, do: Any, wait: float = _ANSWER_SECONDS) -> Any:
         from netmiko.exceptions import NetmikoBaseException, ReadTimeout  # noqa: PLC0415  an extra
 
         try:
             return do()
         except ReadTimeout:
-            raise TimedOut(f"{self._name}: no prompt came back within {_ANSWER_SECONDS:g} s after: {mask(what)}") from None
+            raise TimedOut(f"{self._name}: no prompt came back within {wait:.3g} s after: {mask(what)}") from None
         except (NetmikoBaseException, OSError, EOFError) as error:
             with suppress(Exception):
                 self._link.disconnect()
             raise ConnectionLost(f"{self._name}: lost while it was told: {mask(what)} ({_first_line(error)})") from None
+
+
+def _at_most(seconds: float | None) -> float:
+    return min(seconds or _ANSWER_SECONDS, _ANSWER_SECONDS)
 
 
 def device(host: Host, config: Config) -> Device:

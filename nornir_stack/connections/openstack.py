@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nornir_stack.connections import connection
-from nornir_stack.errors import ApiFailed, ConnectionFailed, ConnectionLost, LoginRefused, Refused, UsageError
+from nornir_stack.errors import ApiFailed, ConnectionFailed, ConnectionLost, LoginRefused, Refused, TimedOut, UsageError
 from nornir_stack.secret import Secret, mask
 
 if TYPE_CHECKING:
@@ -70,21 +72,26 @@ class Api:
         self._made_of = (cloud, clouds_file, password)
         self._link = _connect(*self._made_of, self._allow)
 
-    def look(self, do: Callable[[Connection], T]) -> T:
+    def look(self, do: Callable[[Connection], T], *, seconds: float | None = None) -> T:
         """What `do` finds; a call in it that would change something raises Refused before it is sent.
 
-        A connection that broke is made once more: a service that was just restarted.
+        A connection that broke is made once more: a service that was just restarted. `seconds` for all its requests
+        together, else TimedOut; each has 60 at most.
         """
-        try:
-            return self._told(do)
-        except LoginRefused:
-            raise
-        except ConnectionFailed:
-            return self._told(do)
+        with self._within(seconds, door=False):
+            try:
+                return self._told(do)
+            except LoginRefused:
+                raise
+            except ConnectionFailed:
+                return self._told(do)
 
-    def act(self, do: Callable[[Connection], T]) -> T:
-        """Have `do` change something. Raises ApiFailed, LoginRefused; ConnectionLost, where it may have been done."""
-        with self._opened():
+    def act(self, do: Callable[[Connection], T], *, seconds: float | None = None) -> T:
+        """Have `do` change something. Raises ApiFailed, LoginRefused; ConnectionLost, where it may have been done.
+
+        `seconds` as for `look`: past them, too, it may have been done.
+        """
+        with self._within(seconds, door=True):
             try:
                 return self._told(do)
             except ConnectionFailed as error:
@@ -101,19 +108,26 @@ class Api:
         with suppress(Exception):
             self._link.close()
 
-    def _allow(self, method: str, url: str) -> None:
+    def _allow(self, method: str, url: str) -> float:
+        """The seconds that are left for this request. Raises Refused, TimedOut."""
         # a login is a POST, and changes nothing that anybody else sees
-        if method.upper() in _LOOKING or url.rstrip("/").endswith("/auth/tokens") or getattr(self._open, "door", False):
-            return
-        raise Refused(f"{self.name}: this only looks, and was about to send {method.upper()} {mask(url)}")
+        looks = method.upper() in _LOOKING or url.rstrip("/").endswith("/auth/tokens")
+        if not looks and not getattr(self._open, "door", False):
+            raise Refused(f"{self.name}: this only looks, and was about to send {method.upper()} {mask(url)}")
+        left = getattr(self._open, "until", math.inf) - time.monotonic()
+        if left <= 0:
+            raise TimedOut(f"{self.name}: the deadline had passed before: {method.upper()} {mask(url)}")
+        return left
 
     @contextmanager
-    def _opened(self) -> Iterator[None]:
-        self._open.door = True
+    def _within(self, seconds: float | None, *, door: bool) -> Iterator[None]:
+        before = getattr(self._open, "door", False), getattr(self._open, "until", math.inf)
+        self._open.door = door
+        self._open.until = math.inf if seconds is None else time.monotonic() + seconds
         try:
             yield
         finally:
-            self._open.door = False
+            self._open.door, self._open.until = before
 
     def _told(self, do: Callable[[Connection], T]) -> T:
         from keystoneauth1 import exceptions as auth  # noqa: PLC0415  an extra
@@ -126,11 +140,13 @@ class Api:
         except auth.ConnectFailure as error:
             raise ConnectionFailed(f"{self.name}: {_first_line(error)}") from None
         except (SDKException, auth.ClientException) as error:
+            if isinstance(error, auth.ConnectTimeout) and time.monotonic() >= getattr(self._open, "until", math.inf):
+                raise TimedOut(f"{self.name}: no answer by the deadline: {_first_line(error)}") from None
             status = error.status_code if isinstance(error, HttpException) else getattr(error, "http_status", 0)
             raise ApiFailed(self.name, int(status or 0), _first_line(error)) from None
 
 
-def _connect(cloud: str, clouds_file: str, password: str | Secret | None, allow: Callable[[str, str], None]) -> Connection:
+def _connect(cloud: str, clouds_file: str, password: str | Secret | None, allow: Callable[[str, str], float]) -> Connection:
     try:
         from keystoneauth1.session import Session, TCPKeepAliveAdapter  # noqa: PLC0415  an extra
         from openstack.config import OpenStackConfig  # noqa: PLC0415  an extra
@@ -159,7 +175,7 @@ def _connect(cloud: str, clouds_file: str, password: str | Secret | None, allow:
                 self.session.mount(scheme, Once())
 
         def request(self, url: str, method: str, *args: Any, **kwargs: Any) -> Any:
-            allow(method, url)
+            kwargs["timeout"] = min(kwargs.get("timeout") or _ANSWER_SECONDS, allow(method, url))
             return super().request(url, method, *args, **kwargs)
 
     if clouds_file and not Path(clouds_file).expanduser().is_file():

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nornir.core.task import Task  # noqa: TC002  task functions are inspected
 
+from nornir_stack import locks
 from nornir_stack.chain import Chain, Check, Plan, Stage, batches, do
+from nornir_stack.connections.local import LocalWay
 from nornir_stack.dispatch import survey
 from nornir_stack.effects import Gate
 from nornir_stack.errors import (
@@ -25,13 +28,17 @@ from nornir_stack.errors import (
     StackError,
     UsageError,
 )
+from nornir_stack.here import held_here
+from nornir_stack.inventory.plugins import register_connections
+from nornir_stack.node import Node
 from nornir_stack.results import Report, Result, Status
 from nornir_stack.secret import Secret
 from nornir_stack.select import everyone, hosts, role
+from nornir_stack.shell import ShellConnection
 from tests.unit.fleets import fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from nornir.core import Nornir
@@ -509,3 +516,73 @@ def test_a_second_run_of_the_inventory_is_locked_out_and_told_by_whom(nr: Nornir
         release.set()
         first.join()
     assert other.run(nr, wait=0).ok
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nornir]:
+    """Two hosts, both of which are this machine, with a lock file of its own."""
+    register_connections()
+    monkeypatch.setattr("nornir_stack.locks.NODE_LOCK", str(tmp_path / "lock"))
+    nr = fleet({"db": ["db1", "db2"]}, {name: {"connection": "local"} for name in ("db1", "db2")})
+    yield nr
+    nr.close_connections()
+
+
+def test_a_run_that_comes_to_a_node_a_second_time_knows_its_own_lock(here: Nornir) -> None:
+    """Two hosts of the inventory are one machine, and a plan reaches for the second later on."""
+
+    def who(task: Task) -> Result[str]:
+        node = Node(task)
+        return node.done(node.read("cat", locks.NODE_LOCK).text)
+
+    plan = Plan("then", look, lambda _: Chain("later", Stage("b", [who], hosts("db2"))), hosts("db1"))
+    report = Chain("c", Stage("a", [who], hosts("db1")), plan).run(here, wait=0)
+    assert report.ok
+    lines = {report.stage(stage).host(host).tasks[0].value for stage, host in (("a", "db1"), ("then/b", "db2"))}
+    assert len(lines) == 1
+    assert Chain("next", Stage("a", [who], DB)).run(here, wait=0).ok
+
+
+def test_a_host_is_not_taken_for_locked_without_an_answer(here: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happened to the thread that asked: the run does not begin."""
+
+    def vanish(*_: object) -> str:
+        raise SystemExit
+
+    monkeypatch.setattr("nornir_stack.locks.lock_node", vanish)
+    log = Log()
+    with pytest.raises(Locked, match="db1 is locked by nobody known: it gave no answer"):
+        Chain("c", Stage("a", [log.task("one")], DB)).run(here, wait=0)
+    assert log.lines == []
+
+
+@pytest.mark.parametrize("lock", ["node", "inventory"])
+def test_ctrl_c_while_a_lock_is_waited_for_interrupts(here: Nornir, lock: str) -> None:
+    """It ends as every interrupted run does, not as one that was locked out."""
+    log = Log()
+    holder = ShellConnection(LocalWay())
+    with ExitStack() as stack:
+        stack.callback(holder.close)
+        if lock == "node":
+            holder.lock(locks.NODE_LOCK, "bob")
+        else:
+            stack.enter_context(held_here(here.inventory, "bob", 0, lambda: False))
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(Interrupted) as caught:
+            Chain("c", Stage("a", [log.task("one")], DB)).run(here, wait=60)
+        timer.join()
+    assert (caught.value.report.exit_code, log.lines) == (130, [])
+    assert "interrupted while" in caught.value.report.error
+
+
+def test_a_unit_that_was_interrupted_still_waits_for_a_lock(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plan reaches for a host that another run gives back a moment later: it finishes all the same."""
+    answers = iter(["bob", "bob"])
+    monkeypatch.setattr("nornir_stack.locks.lock_node", lambda host, *_: next(answers, "") if host.name == "db2" else "")
+    log = Log()
+    plan = Plan("then", look, lambda _: Chain("later", Stage("undrain", [log.task("two")], hosts("db2"))), hosts("db1"))
+    unit = Chain("u", Stage("drain", [_interrupting(log)], hosts("db1")), plan, unit=True)
+    with pytest.raises(Interrupted):
+        Chain("c", unit).run(nr)
+    assert log.lines == ["interrupt db1", "two db2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from nornir.core.inventory import ConnectionOptions, Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from nornir_stack.connections.mysql import mysql
-from nornir_stack.errors import DatabaseFailed, UsageError
+from nornir_stack.errors import DatabaseFailed, TimedOut, UsageError
 from nornir_stack.secret import Secret
 from tests.unit.shells import until
 from tests.unit.ssh_server import USER, serving
@@ -117,6 +118,16 @@ def test_error_has_the_servers_number(db: Mysql) -> None:
     with pytest.raises(DatabaseFailed, match="syntax") as caught:
         db.query("SELEKT 1")
     assert caught.value.code == 1064
+
+
+def test_an_answer_is_waited_for_no_longer_than_wanted(db: Mysql) -> None:
+    """And not asked for a second time; the next statement has its own time."""
+    began = time.monotonic()
+    for ask in (db.query, db.execute):
+        with pytest.raises(TimedOut, match=r"no answer within 0\.3 s"):
+            ask("SELECT SLEEP(20)", seconds=0.3)
+    assert time.monotonic() - began < 10  # and not the 20 that it takes
+    assert db.query("SELECT SLEEP(0.5) AS a") == [{"a": 0}]
 
 
 def test_connects_again_after_a_restart(server: Server, db: Mysql) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,8 @@ from nornir.core.task import Task  # noqa: TC002  task functions are inspected
 
 from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.command import command, sh
+from nornir_stack.confirmed import Network, confirmed
+from nornir_stack.effects import Door, door_of, set_door
 from nornir_stack.errors import CommandFailed, SecretError, UsageError
 from nornir_stack.inventory.plugins import register_connections
 from nornir_stack.journal import load_journal
@@ -16,6 +19,7 @@ from nornir_stack.node import Node
 from nornir_stack.results import Result, Status
 from nornir_stack.secret import MASK, Secret
 from nornir_stack.select import everyone
+from nornir_stack.session import Session
 from tests.unit.fleets import fleet
 
 if TYPE_CHECKING:
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 
     from nornir.core import Nornir
 
+    from nornir_stack.connections.local import LocalWay
     from nornir_stack.results import TaskReport
+    from nornir_stack.session import Sudo
 
     Run = Callable[..., TaskReport]
 
@@ -363,3 +369,63 @@ def test_a_change_whose_connection_does_not_open_was_not_made(tmp_path: Path, mo
     task = report.stage("s").host("one").tasks[0]
     assert (task.status, task.changed, task.effects, len(task.attempts)) == (Status.UNREACHABLE, False, (), 2)
     assert not [event for event in load_journal(report.run) if event["kind"] == "effect"]
+
+
+@pytest.mark.parametrize("verb", ["change", "confirmed"])
+@pytest.mark.parametrize("status", [Status.TIMED_OUT, Status.CANCELLED])
+def test_nothing_is_sent_when_its_time_passed_while_the_connection_opened(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, status: Status
+) -> None:
+    """The gate is asked again right before the send: opening can take long, and Ctrl-C may come meanwhile."""
+    made = tmp_path / "made"
+    monkeypatch.setattr("nornir_stack.undo.arm", lambda _: f"touch {made}")
+
+    def late(task: Task) -> Result[None]:
+        node = Node(task)
+        node.connection.close()
+        door = door_of(task).narrowed(None, None)
+        set_door(task, door)
+
+        def slow(way: LocalWay, sudo: Sudo | None) -> Session:
+            if status is Status.CANCELLED:
+                task.nornir.data.cut.set()  # type: ignore[attr-defined]
+            else:
+                door.deadline = time.monotonic() - 1
+            return Session(way, sudo)
+
+        monkeypatch.setattr("nornir_stack.shell.Session", slow)
+        node = Node(task)
+        if verb == "change":
+            node.change("touch", str(made))
+        else:
+            confirmed(node, [command("true")], undo=Network())
+        return node.done()
+
+    told = run(late)
+    assert (told.status, made.exists()) == (status, False)
+    assert f"before: {f'touch {made}' if verb == 'change' else 'confirmed within 60 s: true'}" in told.error
+
+
+def test_what_ends_after_its_deadline_is_told_so(run: Run) -> None:
+    """An API's call cannot be ended from here; what it did stands in the report all the same."""
+    for verb, changed in (("look", False), ("effect", True)):
+
+        def slow(task: Task, verb: str = verb) -> Result[None]:
+            door = door_of(task).narrowed(0.05, None)
+            set_door(task, door)
+            node = Node(task)
+            getattr(node.gate, verb)("ask the cloud", lambda: time.sleep(0.1))
+            return node.done()
+
+        told = run(slow)
+        assert (told.status, told.changed) == (Status.TIMED_OUT, changed)
+        assert told.error == "ended, but only after the deadline: ask the cloud"
+
+
+@pytest.mark.parametrize(("wanted", "deadline"), [(60.0, -1.0), (0.0, 10.0), (-1.0, None), (0.0, None), (None, -1.0)])
+def test_no_step_is_given_no_time_at_all(wanted: float | None, deadline: float | None) -> None:
+    """0 seconds means for ever to many a library; no deadline and no wish still is none."""
+    door = Door(deadline=None if deadline is None else time.monotonic() + deadline)
+    assert door.remaining(wanted) == 0.01
+    assert Door().remaining(None) is None
+    assert Door().remaining(5) == 5

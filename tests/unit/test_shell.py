@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nornir_stack import nodelock
 from nornir_stack.command import Command, command, sh
 from nornir_stack.connections.local import LocalWay
-from nornir_stack.errors import Cancelled, ConnectionLost, Locked, LoginRefused, TimedOut
+from nornir_stack.errors import Cancelled, ConnectionFailed, ConnectionLost, Locked, LoginRefused, TimedOut
 from nornir_stack.framing import INLINE_STDIN
 from nornir_stack.secret import Secret
-from nornir_stack.session import Sudo
+from nornir_stack.session import Session, Sudo
 from nornir_stack.shell import ShellConnection
 from tests.unit.shells import KINDS, runs, shell_by, until
 
@@ -273,6 +274,24 @@ def test_sudo_that_does_not_ask_never_passes_the_password_to_the_shell(sudo: Non
     shell.close()
 
 
+@pytest.mark.parametrize("kind", ["timeout", "interrupt"])
+def test_a_command_that_could_not_be_ended_may_still_run(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Where the second shell that ends it cannot be had, and the first tells nothing, nobody knows."""
+    shell = ShellConnection(LocalWay())
+
+    def none(*_: object) -> Session:
+        raise ConnectionFailed("no second shell")
+
+    monkeypatch.setattr("nornir_stack.shell.Session", none)
+    monkeypatch.setattr("nornir_stack.shell._FRAME_SECONDS", 0.1)
+    if kind == "interrupt":
+        threading.Timer(0.2, shell.interrupt).start()
+    kinds = {"timeout": TimedOut, "interrupt": Cancelled}
+    with pytest.raises(kinds[kind], match="and may still run there: it could not be ended"):
+        shell.run(command("sleep", "2"), timeout=0.1 if kind == "timeout" else 10)
+    shell.close()
+
+
 # locks
 
 
@@ -373,3 +392,49 @@ def test_a_lock_is_broken_by_name(shell: ShellConnection, other: ShellConnection
     other.unlock(path)
     assert Path(path).read_text("utf-8") == "ann\n"
     shell.unlock(path)
+
+
+def test_a_name_that_a_dead_run_left_is_not_the_holders(
+    shell: ShellConnection, other: ShellConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The winner writes its name a moment after it won: a loser who is quicker reads the one before."""
+    path = tmp_path / "lock"
+    other.lock(str(path), "bob")
+    path.write_text("dead\n", "utf-8")
+    monkeypatch.setattr(nodelock, "_TAKE", nodelock._TAKE.replace("sleep 0.05", "echo bob >{path}"))
+    with pytest.raises(Locked, match="is locked by bob"):
+        shell.lock(str(path), "ann")
+    other.unlock(str(path))
+
+
+def test_unlock_leaves_a_lock_that_is_anothers_by_now(shell: ShellConnection, other: ShellConnection, tmp_path: Path) -> None:
+    """Where only a leftover of ours held it, it was broken and taken by another: that one's file stays, and stays held."""
+    path = str(tmp_path / "lock")
+    shell.lock(path, "ann")
+    pid = shell.run(sh("sleep 60 & echo $!"), timeout=10).text  # loud: it has this shell replaced
+    other.break_lock(path)
+    other.lock(path, "bob")
+    shell.unlock(path)
+    assert Path(path).read_text("utf-8") == "bob\n"
+    with pytest.raises(Locked, match="bob"):
+        shell.lock(path, "ann")
+    other.unlock(path)
+    shell.run(command("kill", pid), timeout=10)
+
+
+def test_unlock_frees_it_from_a_leftover_that_has_it_alone(
+    shell: ShellConnection, other: ShellConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Except while the node itself holds it for a network change that waits to be confirmed."""
+    waiting = tmp_path / "undo"
+    monkeypatch.setattr("nornir_stack.nodelock.STATE", str(waiting))
+    path = str(tmp_path / "lock")
+    for held in (True, False):
+        waiting.mkdir() if held else waiting.rmdir()
+        shell.lock(path, "ann")
+        pid = shell.run(sh("sleep 60 & echo $!"), timeout=10).text
+        shell.unlock(path)
+        assert _locked(other, path) is not held
+        other.unlock(path)
+        shell.run(command("kill", pid), timeout=10)
+        until(lambda: not runs(int(pid)))  # noqa: B023  it is called at once

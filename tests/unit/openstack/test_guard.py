@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import MSG_PEEK
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from nornir_stack.chain import Chain, Stage
 from nornir_stack.connections.openstack import Api
-from nornir_stack.errors import ApiFailed, ConnectionFailed, Refused, UsageError
+from nornir_stack.errors import ApiFailed, ConnectionFailed, Refused, TimedOut, UsageError
 from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.results import Result, Status
@@ -127,6 +128,42 @@ def test_a_look_sends_only_get_and_the_login(clouds: tuple[Path, str]) -> None:
     api.close()
     sent = [(method, path) for method, path in Server.asked if method != "GET"]
     assert sent == [("POST", "/v3/auth/tokens"), ("DELETE", "/x")]
+
+
+class Slow(Server):
+    """One that takes its time for /x."""
+
+    release: ClassVar[Event]
+
+    def answer(self) -> None:
+        if self.path == "/x":
+            self.release.wait(20)
+        super().answer()
+
+
+for method in ("GET", "POST"):
+    setattr(Slow, f"do_{method}", Slow.answer)
+
+
+def test_requests_end_by_the_deadline(tmp_path: Path) -> None:
+    """The seconds are for all requests of a call together: the one that is on its way is ended, and none is sent after."""
+    Slow.release = Event()
+    with serving(Slow) as url, closing(Api("one", str(written(tmp_path, url)), "a-password")) as api:
+        assert api.look(lambda cloud: cloud.session.get(f"{url}/w")).status_code == 200
+        began = time.monotonic()
+        with pytest.raises(TimedOut, match="no answer by the deadline"):
+            api.look(lambda cloud: cloud.session.get(f"{url}/x"), seconds=0.3)
+
+        def late(cloud: Connection) -> None:
+            time.sleep(0.1)
+            cloud.session.post(f"{url}/y")
+
+        with pytest.raises(TimedOut, match="the deadline had passed before: POST"):
+            api.act(late, seconds=0.05)
+        assert time.monotonic() - began < 10  # and not the 20 that an answer takes
+        Slow.release.set()
+        assert api.look(lambda cloud: cloud.session.get(f"{url}/x")).status_code == 200
+    assert "/y" not in [path for _, path in Server.asked]
 
 
 @pytest.mark.parametrize("handler", [Closing, Late])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from nornir.plugins.runners import SerialRunner
 from nornir_stack import framing, locks, session
 from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.connections.mongodb import Mongo
-from nornir_stack.errors import ConnectionFailed, DatabaseFailed, Refused
+from nornir_stack.errors import ConnectionFailed, DatabaseFailed, Refused, TimedOut
 from nornir_stack.inventory.plugins import register_connections
 from nornir_stack.select import everyone
 from nornir_stack.tasks.telemetry.reclaim import from_json
@@ -172,6 +173,22 @@ def test_errors_are_the_servers_own(server: Server, mongo: Mongo) -> None:
     with pytest.raises(ConnectionFailed, match="does not answer"):
         gone.query("admin", {"ping": 1})
     gone.close()
+
+
+def test_an_answer_is_waited_for_no_longer_than_wanted(server: Server, mongo: Mongo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task's time limit is the client's too; the next command has its own time."""
+    assert mongo.query("admin", {"ping": 1})["ok"] == 1
+
+    def sleep(_: Any) -> dict[str, Any]:
+        time.sleep(2)
+        return {}
+
+    with monkeypatch.context() as slow:
+        slow.setattr(server, "on_ping", sleep)
+        for ask in (mongo.query, mongo.execute):
+            with pytest.raises(TimedOut, match=r"no answer within 0\.3 s"):
+                ask("admin", {"ping": 1}, seconds=0.3)
+    assert mongo.query("admin", {"ping": 1}, seconds=10)["ok"] == 1
 
 
 def test_size_and_growth(server: Server, tmp_path: Path) -> None:
