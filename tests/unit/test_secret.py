@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nornir_stack.errors import SecretError
+from nornir_stack.inventory import load
 from nornir_stack.secret import MASK, Secret, mask, reveal
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def test_from_command() -> None:
         ("file:/nowhere/app", "secret file:/nowhere/app: No such file or directory"),
         ("cmd:false", "secret cmd:false: CalledProcessError"),
         ("cmd:no-such-program-here", "secret cmd:no-such-program-here: FileNotFoundError"),
+        ("cmd:", "secret cmd:: it is no command line, or does not print UTF-8 text"),
+        ("cmd:echo 'x", "secret cmd:echo 'x: it is no command line, or does not print UTF-8 text"),
+        (r"cmd:printf '\377secret'", r"secret cmd:printf '\377secret': it is no command line, or does not print UTF-8 text"),
+        ("file:/bin/true", "secret file:/bin/true: it is no path, or no file of UTF-8 text"),
     ],
 )
 def test_unresolved(reference: str, told: str) -> None:
@@ -55,6 +60,24 @@ def test_unresolved(reference: str, told: str) -> None:
     with pytest.raises(SecretError) as caught:
         Secret(reference).reveal()
     assert str(caught.value) == told
+    with pytest.raises(SecretError) as caught:
+        Secret(reference, where="hosts.yaml:7").reveal()
+    assert str(caught.value) == f"hosts.yaml:7: {told}"
+
+
+def test_a_secret_of_the_inventory_tells_its_line(tmp_path: Path) -> None:
+    """One that cannot be resolved is told with its file and line, wherever it was inherited to."""
+    (tmp_path / "hosts.yaml").write_text("db1:\n  password: !secret env:STACK_NOT_SET\n")
+    password = load(tmp_path).require().inventory.hosts["db1"].password
+    with pytest.raises(SecretError, match=r"/hosts\.yaml:2: secret env:STACK_NOT_SET: the environment variable is not set"):
+        reveal(password)  # type: ignore[arg-type]  Nornir says that it is text
+
+
+def test_what_is_no_reference_is_not_told() -> None:
+    """It may be the secret itself, with a forgotten `env:`."""
+    with pytest.raises(SecretError) as caught:
+        Secret(VALUE)
+    assert "horse" not in str(caught.value)
 
 
 def test_failing_command_tells_no_output() -> None:
