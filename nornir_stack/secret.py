@@ -28,7 +28,8 @@ class Secret:
     def __init__(self, reference: str | None = None, *, literal: str | None = None, where: str = "") -> None:
         if (reference is None) == (literal is None):
             raise SecretError("a secret is either a reference (env:NAME, file:PATH, cmd:...) or a literal")
-        if reference is not None and reference.partition(":")[0] not in _RESOLVERS:
+        kind, _, rest = (reference or "").partition(":")
+        if reference is not None and (kind not in _RESOLVERS or not rest.strip()):
             # what is no reference may be the secret itself: only the form is told
             raise SecretError("a secret's reference: expected env:NAME, file:PATH or cmd:COMMAND")
         self.reference = reference

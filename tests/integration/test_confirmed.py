@@ -246,7 +246,8 @@ def test_an_undo_that_fails_is_told(lab: Lab, nr: Nornir) -> None:
 
 def test_a_confirmation_whose_answer_is_lost(lab: Lab, nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node took it: the change stands, is no error, and leaves nothing."""
-    ask, lost = _Confirming._ask, []
+    ask = _Confirming._ask
+    lost: list[int] = []
 
     def losing(self: _Confirming, shell: Any, script: str) -> Any:
         output = ask(self, shell, script)

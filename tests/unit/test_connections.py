@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import time
+from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import pytest
 from nornir.core.inventory import ConnectionOptions
 
-from nornir_stack.connections import connection
+from nornir_stack.connections import connection, libvirt, ssh
+from nornir_stack.connections.mongodb import Mongo
+from nornir_stack.connections.mysql import Mysql
+from nornir_stack.connections.openstack import Api
 from nornir_stack.errors import ConnectionFailed
+from nornir_stack.inventory.options import EXTRAS
 from nornir_stack.inventory.plugins import register_connections
 from tests.unit.fleets import fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_host_that_took_long_to_be_found_unreachable_is_not_waited_for_again_at_once() -> None:
@@ -30,3 +40,23 @@ def test_a_host_that_took_long_to_be_found_unreachable_is_not_waited_for_again_a
             connection(host, "ssh", nr.config)
         assert second.value is first.value
         assert time.monotonic() - began < 1.0  # not a speed but a wait that is left out: it would take 2.2
+
+
+def words_of(made: Callable[..., object]) -> set[str]:
+    return set(inspect.signature(made).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("ssh", ssh._EXTRAS),
+        ("local", {"sudo", "sudo_password"}),
+        ("libvirt", libvirt._EXTRAS),
+        ("mysql", words_of(Mysql) - {"through"}),
+        ("mongodb", words_of(Mongo)),
+        ("openstack", words_of(Api)),
+    ],
+)
+def test_the_inventory_knows_the_extras_of_each_plugin(name: str, taken: set[str]) -> None:
+    """What the inventory lets through is what the plugin takes, no more and no less."""
+    assert {field.name for field in fields(EXTRAS[name])} == taken
