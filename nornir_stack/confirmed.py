@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nornir_stack import files, undo
 from nornir_stack.command import Command, command, sh
 from nornir_stack.connections import connection
-from nornir_stack.errors import ConnectionFailed, Refused, StackError, TimedOut, UndoFailed, Undone, UsageError
+from nornir_stack.errors import ConnectionFailed, Locked, Refused, StackError, TimedOut, UndoFailed, Undone, UsageError
 from nornir_stack.secret import Secret, mask, reveal
 
 if TYPE_CHECKING:
@@ -239,7 +239,11 @@ class _Confirming:
         why, seen = self._last, ""
         while time.monotonic() < self._end:
             with suppress(ConnectionFailed):
-                shell = self._again(locks)
+                try:
+                    shell = self._again(locks)
+                except Locked as error:  # by another run: ours is over, however it ended
+                    holder = f"{error.holder}; what became of the change of its network before is not known"
+                    raise Locked(error.where, holder) from None
                 now = self._state(shell)
                 seen = now.word
                 if self._sent and seen == "confirmed":

@@ -196,6 +196,7 @@ done
 rm -rf -- "$R"
 mv -T -- "$N" "$S"
 find "$S" "$H" $units -exec sync -- {} +
+for u in $units; do sync -- "${u%/*}"; done
 systemd-run --quiet --collect --unit="$U" --on-active="$within" --timer-property=AccuracySec=100ms /bin/sh "$S/undo.sh" timer
 systemd-run --quiet --collect --unit="$U-lock" /bin/sh "$S/hold.sh"
 systemd-run --quiet --collect --unit="$U-apply" /bin/sh "$S/apply.sh"

@@ -14,7 +14,7 @@ from nornir_stack import confirmed as confirmed_module
 from nornir_stack import undo
 from nornir_stack.command import Command, Output, command
 from nornir_stack.confirmed import _Confirming
-from nornir_stack.errors import ConnectionFailed, ConnectionLost, UndoFailed, Undone
+from nornir_stack.errors import ConnectionFailed, ConnectionLost, Locked, UndoFailed, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +29,14 @@ class FakeShell:
     """A node's shell that answers LOOK with `looks`, the last one again and again, and CONFIRM as told."""
 
     alive = True
-    locks: dict[str, str] = {}  # noqa: RUF012
 
-    def __init__(self, looks: list[str], confirm: int | str = 0) -> None:
+    def __init__(self, looks: list[str], confirm: int | str = 0, *, owned: bool = False) -> None:
         self.looks, self.confirm, self.sent = looks, confirm, list[str]()
+        self.locks = {"/lock": "us"} if owned else {}
+
+    def lock(self, path: str, owner: str) -> None:
+        if "confirm" in self.sent:
+            raise Locked(f"n1:{path}", f"not {owner} but run 7")
 
     def run(self, wanted: Command, *, timeout: float | None = None) -> Output:
         del timeout
@@ -53,8 +57,8 @@ def confirm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeShell]:
     monkeypatch.setattr(confirmed_module, "_PAUSE", 0.001)
     monkeypatch.setattr(confirmed_module, "_UNDO_SECONDS", 0.05)
 
-    def run(looks: list[str], answer: int | str = 0, check: Any = None) -> FakeShell:
-        shell = FakeShell(looks, answer)
+    def run(looks: list[str], answer: int | str = 0, check: Any = None, *, owned: bool = False) -> FakeShell:
+        shell = FakeShell(looks, answer, owned=owned)
         monkeypatch.setattr(confirmed_module, "connection", lambda *_, **__: shell)
         gate = SimpleNamespace(remaining=lambda seconds: seconds, wait=lambda *_: time.sleep(0.001))
         host = SimpleNamespace(get=lambda _: None, connections={})
@@ -80,6 +84,12 @@ def test_a_lost_confirmation_that_did_not_arrive(confirm: Callable[..., FakeShel
         confirm(["waits 0", "waits 0", "undone 0 timer"], LOST)
     with pytest.raises(Undone, match="when the time was up"):
         confirm(["waits 0", "undoing", "undone 0 timer"], undo.TOO_LATE)
+
+
+def test_a_node_that_another_run_holds_by_now(confirm: Callable[..., FakeShell]) -> None:
+    """The answer is lost and the lock is another's: who has it, and that the outcome is not known."""
+    with pytest.raises(Locked, match="locked by not us but run 7; what became of the change"):
+        confirm(["waits 0", "none"], LOST, owned=True)
 
 
 def test_a_change_that_was_never_begun(confirm: Callable[..., FakeShell]) -> None:
