@@ -35,13 +35,14 @@ units="/etc/systemd/system/$U-boot.service /etc/systemd/system/sysinit.target.wa
 """
 
 # The folder goes first: without it the units do nothing; a folder without units would stay and stop the next change.
+# It becomes $1 in one step, which needs no room on a full disk: a change that was undone is never without a record.
 _LEAVE = """
 leave() {
-    rm -rf -- "$S.gone"
-    mv -T -- "$S" "$S.gone" || return
+    rm -rf -- "$1"
+    mv -T -- "$S" "$1" || return
     sync -- "${S%/*}"
     rm -f -- $units
-    rm -rf -- "$S.gone"
+    rm -rf -- "$1/files" "$1"/live* "$1"/*.sh "$1/verdict"
     for u in $units; do sync -- "${u%/*}" 2>/dev/null; done
     sync -- "${S%/*}"
 }
@@ -96,17 +97,8 @@ commands() {
     timeout 120 sh "$S/restore.sh"
     if [ $? = 124 ]; then left "the restoring commands did not end within 120 s"; fi
 }
-finish() {
-    rm -rf -- "$R.new"
-    mkdir -m 0700 "$R.new"
-    cp -- "$S/about" "$S/log" "$R.new"
-    for f in out applied how left; do [ ! -e "$S/$f" ] || cp -- "$S/$f" "$R.new"; done
-    rm -rf -- "$R"
-    mv -T -- "$R.new" "$R"
-    gone "$1"
-}
 gone() {
-    leave
+    leave "$2"
     case $1 in
         timer) systemctl stop --no-block "$U.timer" "$U-lock.service" 2>/dev/null ;;
         late) systemctl --no-block daemon-reload ;;  # this manager knows the units, and their files are gone
@@ -115,7 +107,8 @@ gone() {
 }
 [ -d "$S" ] || exit 0
 if ! ln -s undone "$S/verdict" 2>/dev/null && [ "$(readlink "$S/verdict")" != undone ]; then
-    gone "$1"  # it was confirmed by one who could not tidy up
+    gone "$1" "$S.gone"  # it was confirmed by one who could not tidy up
+    rm -rf -- "$S.gone"
     exit 0
 fi
 exec >>"$S/log" 2>&1
@@ -137,7 +130,7 @@ case $1 in
         while read -r line; do left "$line"; done <"$S/live.left"
         ;;
 esac
-finish "$1"
+gone "$1" "$R"
 """
 
 # The pause lets the answer out by the connection that may be cut.
@@ -217,7 +210,8 @@ for u in $units; do sync -- "${{u%/*}}" 2>/dev/null; done
 ln -s confirmed "$S/verdict" 2>/dev/null || [ "$(readlink "$S/verdict")" = confirmed ] || exit {TOO_LATE}
 sync -- "$S"
 systemctl stop "$U.timer"
-leave
+leave "$S.gone"
+rm -rf -- "$S.gone"
 systemctl stop "$U-lock.service" "$U-apply.service" 2>/dev/null
 rmdir "${{S%/*}}" 2>/dev/null
 :

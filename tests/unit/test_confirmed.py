@@ -179,6 +179,23 @@ def test_a_confirmation_is_on_the_disk_before_it_counts(tmp_path: Path) -> None:
     assert order == sorted(order)
 
 
+def test_an_undo_leaves_its_record_and_nothing_else(tmp_path: Path) -> None:
+    """Why, how, and what is not as before; no saved file, no step with its secrets, no unit."""
+    state = waiting(tmp_path)
+    (state / "steps.sh").write_text("a secret")
+    (state / "restore.sh").write_text("")
+    (state / "live").mkdir()
+    (state / "about").write_text("a test")
+    live = 'restore_devices() { :; }\nlive_restore() { echo "not as before, links: br1" >"$1.left"; }\n'
+    script = f"set -- timer\n{undo._HEAD}R={undo.RECORD}\n{live}{undo._LEAVE}{undo._UNDO}"
+    assert on_node(tmp_path, script).returncode == 0
+    assert {path.name for path in (tmp_path / "undone").iterdir()} == {"about", "applied", "how", "left", "log"}
+    assert on_node(tmp_path, undo.LOOK).stdout.strip() == "undone 0 timer not as before, links: br1;"
+    assert not (tmp_path / "saved.conf").exists()
+    assert not list((tmp_path / "units").glob("*.service"))
+    assert {path.name for path in tmp_path.iterdir()} == {"undone", "units"}
+
+
 def test_what_an_undo_leaves_is_in_its_record(tmp_path: Path) -> None:
     """A restoring command that failed: LOOK tells it with the record, a control word of what was seen last."""
     record = tmp_path / "undone"
