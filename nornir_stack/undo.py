@@ -124,9 +124,9 @@ case $1 in
     timer)
         systemctl stop "$U-apply.service" 2>/dev/null
         files
-        if [ -s "$S/restore.sh" ]; then live_restore "$S/live"; commands; fi
+        if [ -s "$S/restore.sh" ]; then live_restore "$S/live" 3; commands; fi
         restore_devices "$S/live"
-        live_restore "$S/live"
+        live_restore "$S/live" 6
         while read -r line; do left "$line"; done <"$S/live.left"
         ;;
 esac

@@ -169,10 +169,10 @@ restore_routes() {
     without "$2/rules$3" "$1/rules$3" | while read -r line; do ip "$3" rule delete pref $line; done
     without "$1/rules$3" "$2/rules$3" | while read -r line; do ip "$3" rule add pref $line; done
 }
-# Services that were started anew may still be at work: hence up to three times, until nothing differs. What still does then
-# is written into DIR.left.
+# DIR ROUNDS. Services that were started anew may still be at work: hence several times, until nothing differs. What still
+# does then is written into DIR.left.
 live_restore() {
-    for round in 1 2 3; do
+    for round in $(seq "$2"); do
         live_save "$1.now"
         restore_firewall "$1" "$1.now"
         if [ -e "$1/addresses" ]; then

@@ -95,7 +95,7 @@ live_save "$D/live"
 ip link delete br0; ip link delete v1
 [ "$2" = whole ] || sed -i -e '/^br0/d' "$D/live/devices"
 restore_devices "$D/live" >/dev/null
-live_restore "$D/live" >/dev/null 2>&1
+live_restore "$D/live" 2 >/dev/null 2>&1
 cat "$D/live.left"
 """
 
