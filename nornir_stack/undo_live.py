@@ -103,14 +103,20 @@ live_save() {
     if command -v nft >/dev/null; then
         own_tables "$1" >"$1/nft"
         tables | while read -r family name; do nft -s list table "$family" "$name"; done >"$1/ruleset" 2>/dev/null || :
+        # without what is in sets: traffic may fill those
+        tables | while read -r family name; do
+            nft -s -t list table "$family" "$name" || nft -s list table "$family" "$name"
+        done >"$1/filter" 2>/dev/null || :
     fi
 }
 without() { grep -Fvx -f "$2" "$1"; }
 restore_firewall() {
     if command -v nft >/dev/null && ! cmp -s "$1/ruleset" "$2/ruleset"; then
-        { echo flush ruleset; cat "$1/nft"; } | nft -f -
+        { echo flush ruleset; cat "$1/nft"; } | nft -f - || echo "nft did not take its former tables" >>"$1.failed"
         for p in iptables ip6tables; do
-            if [ -s "$1/$p" ] && iptables_is nf_tables; then $p-restore <"$1/$p"; fi
+            if [ -s "$1/$p" ] && iptables_is nf_tables; then
+                $p-restore <"$1/$p" || echo "$p did not take its former rules" >>"$1.failed"
+            fi
         done
     fi
     for p in iptables ip6tables; do
@@ -120,7 +126,7 @@ restore_firewall() {
             open=$(sed -n "/^\*$t\$/,/^COMMIT/s/^:\([A-Z]*\) [A-Z].*/:\1 ACCEPT/p" "$2/$p")
             printf '*%s\n%s\nCOMMIT\n' "$t" "$open" | $p-restore
         done
-        if [ -s "$1/$p" ]; then $p-restore <"$1/$p"; fi
+        if [ -s "$1/$p" ]; then $p-restore <"$1/$p" || echo "$p did not take its former rules" >>"$1.failed"; fi
     done
 }
 restore_links() {
@@ -169,11 +175,29 @@ restore_routes() {
     without "$2/rules$3" "$1/rules$3" | while read -r line; do ip "$3" rule delete pref $line; done
     without "$1/rules$3" "$2/rules$3" | while read -r line; do ip "$3" rule add pref $line; done
 }
+# What DIR.now has not of DIR, and what it has more, the latter on devices of then: others are not taken away.
+differences() {
+    for f in links addresses routes-4 routes-6 rules-4 rules-6 filter; do
+        [ -e "$1/$f" ] && [ -e "$1.now/$f" ] || continue
+        without "$1/$f" "$1.now/$f" | while read -r line; do echo "not as before, $f: $line"; done
+        now=$f
+        case $f in links) continue ;; addresses) now=permanent ;; esac
+        without "$1.now/$now" "$1/$f" | while read -r line; do
+            case $f in
+                addresses) dev=${line%% *} ;;
+                routes*) dev=${line#* dev } dev=${dev%% *} ;;
+                *) dev=lo ;;
+            esac
+            if grep -q "^$dev " "$1/links"; then echo "not there before, $f: $line"; fi
+        done
+    done
+}
 # DIR ROUNDS. Services that were started anew may still be at work: hence several times, until nothing differs. What still
 # does then is written into DIR.left.
 live_restore() {
     for round in $(seq "$2"); do
         live_save "$1.now"
+        : >"$1.failed"
         restore_firewall "$1" "$1.now"
         if [ -e "$1/addresses" ]; then
             restore_links "$1" "$1.now"
@@ -182,9 +206,8 @@ live_restore() {
             for v in -4 -6; do restore_routes "$1" "$1.now" $v; done
         fi
         live_save "$1.now"
-        for f in links addresses routes-4 routes-6 rules-4 rules-6 ruleset; do
-            if [ -s "$1/$f" ]; then without "$1/$f" "$1.now/$f" | sed -e "s/^[[:space:]]*/not as before, $f: /" -e 3q; fi
-        done >"$1.left"
+        if [ -e "$1/addresses" ]; then addresses permanent >"$1.now/permanent"; fi
+        { cat "$1.failed"; differences "$1"; } | grep -v ', filter: }$' | head -n 12 >"$1.left"
         [ -s "$1.left" ] || break
         sleep 0.5
     done

@@ -82,6 +82,53 @@ def namespaces() -> bool:
     return subprocess.run(["unshare", "-n", "sh", "-c", made], capture_output=True, check=False).returncode == 0
 
 
+MORE_TRIAL = r"""
+mount -t sysfs none /sys
+D=$1
+ip link set lo up
+ip link add v1 type veth peer name v2
+ip link set v1 up addrgenmode none; ip link set v2 up addrgenmode none
+ip address add 10.0.0.1/24 dev v1
+ip rule add from 10.0.0.1 table 100 priority 500
+nft add table inet mine
+live_save "$D/live"
+ip address add 10.0.1.1/24 dev v1
+ip route add 10.9.0.0/16 via 10.0.0.9
+ip rule add from 10.0.0.2 table 100 priority 501
+nft add chain inet mine drops
+eval "$2"
+live_restore "$D/live" 2 >/dev/null 2>&1
+cat "$D/live.left"
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "left"),
+    [
+        ("", []),
+        (
+            'ip() { case "$*" in *delete*) false ;; *) command ip "$@" ;; esac; }',
+            [
+                "not there before, addresses: v1 inet 10.0.1.1/24 scope global v1",
+                "not there before, routes-4: 10.0.1.0/24 dev v1 proto kernel scope link src 10.0.1.1",
+                "not there before, routes-4: 10.9.0.0/16 via 10.0.0.9 dev v1",
+                "not there before, rules-4: 501 from 10.0.0.2 lookup 100",
+            ],
+        ),
+        (
+            'nft() { case "$*" in "-f -") false ;; *) command nft "$@" ;; esac; }',
+            ["nft did not take its former tables", "not there before, filter: chain drops {"],
+        ),
+    ],
+)
+@pytest.mark.skipif(not namespaces(), reason="no network namespace with a bridge can be made here")
+def test_what_could_not_be_taken_away_is_left(tmp_path: Path, broken: str, left: list[str]) -> None:
+    """Addresses, routes, rules and filters that a change added, where the node could not delete them."""
+    words = ["unshare", "-n", "-m", "sh", "-c", f"{LIVE}\n{MORE_TRIAL}", "sh", str(tmp_path), broken]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == left
+
+
 LIVE_TRIAL = r"""
 mount -t sysfs none /sys
 D=$1
