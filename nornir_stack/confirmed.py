@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nornir_stack import files, undo
 from nornir_stack.command import Command, command, sh
 from nornir_stack.connections import connection
-from nornir_stack.errors import ConnectionFailed, Refused, StackError, TimedOut, Undone, UsageError
+from nornir_stack.errors import ConnectionFailed, Locked, Refused, StackError, TimedOut, UndoFailed, Undone, UsageError
 from nornir_stack.secret import Secret, mask, reveal
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def confirmed(
     disarmed. A step that fails ends it at once. A node that reboots meanwhile undoes it while it boots.
     In a dry run nothing is sent; the steps and the files' differences are written down.
 
-    Raises Undone where the node has its former state again, ConnectionFailed where even that could not be seen, Refused
-    where another change waits to be confirmed or the node has no systemd.
+    Raises Undone where the node has its former state again, UndoFailed where it could not bring back all of it,
+    ConnectionFailed where neither could be seen, Refused where another change waits to be confirmed or the node has no
+    systemd.
     """
     if within < SHORTEST:
         raise UsageError(f"within={within:g}: nobody can log in again in less than {SHORTEST:g} seconds")
@@ -105,14 +106,15 @@ def _diff(node: Node, steps: Sequence[Command | File]) -> str:
 
 @dataclass(frozen=True)
 class _State:
-    """`word` is `waits`, `undoing` or `undone`; `status` that with which the steps ended, '' before; `said` their output.
+    """What LOOK of undo printed: its `word`, the `status` with which the steps ended ('' before), what they `said`.
 
-    `how` it was undone: `timer`, or `late`, after a reboot.
+    `how` it was undone: `timer`, or `late`, after a reboot; `left`: what is not as before.
     """
 
     word: str
     status: str
     how: str
+    left: str
     said: str
 
 
@@ -124,18 +126,21 @@ class _Confirming:
         self._what = f"confirm the network change on {node.name}, which undoes itself after {change.within:g} s"
         self._end = 0.0
         self._last = ""
+        self._sent = False  # the confirmation; whether the node took it is known by its answer, or by looking
 
     def run(self) -> None:
         locks = self._arm()
         try:
             self._applied(locks)
             shell = self._again(locks)  # the login that counts: it began after the last step
+            self._last = ""
             if not self._holds():
                 self._ask(shell, undo.UNDO_NOW)
-            elif self._ask(shell, undo.CONFIRM).status == 0:
-                shell.run(command("true"))  # takes the lock that the timer kept for us
-                return
             else:
+                self._sent = True
+                if self._ask(shell, undo.CONFIRM).status == 0:
+                    shell.run(command("true"))  # takes the lock that the timer kept for us
+                    return
                 self._last = "it was about to be confirmed when the time was up"
         except ConnectionFailed as error:
             self._last = self._last or str(error)
@@ -149,7 +154,8 @@ class _Confirming:
         wanted = command("sh", stdin=script)
         try:
             output = shell.run(wanted, timeout=self._node.gate.remaining(_SEND_SECONDS))
-        except (ConnectionFailed, TimedOut):  # it may have been armed: look
+        except (ConnectionFailed, TimedOut) as error:  # it may have been armed: look
+            self._last = str(error)
             return locks
         if output.status == undo.WAITING:
             raise Refused(f"another change waits to be confirmed, or to be undone, on {self._node.name}: {output.text}")
@@ -162,15 +168,17 @@ class _Confirming:
         return locks
 
     def _applied(self, locks: dict[str, str]) -> None:
-        """Wait until the steps have ended, by whatever connection tells. Raises ConnectionFailed where they were undone."""
+        """Wait until the steps have ended, by whatever connection tells. Raises ConnectionFailed at the end of the time."""
         shell = self._again(locks)
         while True:
             now = self._state(shell)
-            if now.word != "waits":
+            if now.word not in {"waits", "arming"}:
                 raise ConnectionFailed("the time was up")
             if now.status:
                 return
             self._last = f"the steps did not end within {self._change.within:g} s"
+            if time.monotonic() + _PAUSE > self._end:
+                raise ConnectionFailed(self._last)
             self._pause()
             if not shell.alive:
                 shell = self._again(locks)
@@ -221,26 +229,47 @@ class _Confirming:
 
     def _state(self, shell: ShellConnection) -> _State:
         first, _, said = self._ask(shell, undo.LOOK).stdout.partition("\n")
-        word, status, how = [*first.split(), "", "", ""][:3]
-        return _State(word, status.strip("-"), how, mask(said).strip()[-800:])
+        word, status, how, left = [*first.split(None, 3), "", "", "", ""][:4]
+        return _State(word, status.strip("-"), how, left.strip("; "), mask(said).strip()[-800:])
 
     def _explain(self, locks: dict[str, str]) -> None:
-        """Wait until the node has restored itself, and raise Undone with why."""
+        """Wait until the node has restored itself, and raise Undone with why. Returns where it was confirmed after all."""
         self._end = max(self._end, time.monotonic()) + _UNDO_SECONDS
-        why = self._last
+        why, seen = self._last, ""
         while time.monotonic() < self._end:
             with suppress(ConnectionFailed):
-                shell = self._again(locks)
+                try:
+                    shell = self._again(locks)
+                except Locked as error:  # by another run: ours is over, however it ended
+                    holder = f"{error.holder}; what became of the change of its network before is not known"
+                    raise Locked(error.where, holder) from None
                 now = self._state(shell)
-                if now.word == "undone":
-                    self._ask(shell, undo.TIDY)
-                    if now.status not in {"", "0"}:
-                        why = f"a step ended with status {now.status}: {now.said}"
-                    elif now.how == "late":
-                        why = "it was restarted before the change was confirmed"
-                    raise Undone(f"{self._node.name} has its former network again: {mask(why)}")
+                seen = now.word
+                if self._sent and seen == "confirmed":
+                    self._ask(shell, undo.CONFIRM)  # tidies up
+                if self._sent and seen in {"confirmed", "none"}:
+                    return
+                if seen == "none":
+                    raise Undone(f"{self._node.name} has its former network: the change was never begun: {mask(why)}")
+                if seen == "undone":
+                    self._tell(shell, now, why)
             self._pause()
+        known = "the change waits there, and nobody confirmed it" if seen == "waits" else "whether it did so is not known"
         raise ConnectionFailed(
-            f"{self._node.name} could not be reached {_UNDO_SECONDS:g} s after the time at which it was to undo the change of"
-            f" its network by itself: look at its console ({undo.STATE}). Before: {mask(why)}"
+            f"{self._node.name} was not seen to undo the change of its network by itself within {_UNDO_SECONDS:g} s of the time"
+            f" for it, and {known}: look at its console ({undo.STATE}). Before: {mask(why)}"
         )
+
+    def _tell(self, shell: ShellConnection, now: _State, why: str) -> None:
+        """Raise what came of an undo that has ended."""
+        if now.status not in {"", "0"}:
+            why = f"a step ended with status {now.status}: {now.said}"
+        elif now.how == "late":
+            why = "it was restarted before the change was confirmed"
+        if now.left:
+            raise UndoFailed(
+                f"{self._node.name} could not take back all of the change of its network: {mask(now.left)}: see"
+                f" {undo.RECORD}/log there. It was undone because: {mask(why)}"
+            )
+        self._ask(shell, undo.TIDY)
+        raise Undone(f"{self._node.name} has its former network again: {mask(why)}")

@@ -23,14 +23,29 @@ _LOOKS: Mapping[str, frozenset[str]] = {
         bridge
         tc
         ovs-vsctl show list find get list-br br-exists br-to-vlan br-to-parent list-ports list-ifaces port-to-br iface-to-br
+        ovs-ctl status version
+        ovs-dpctl show dump-dps dump-flows
         ovs-ofctl show dump-flows dump-ports dump-ports-desc snoop
         nft list -c --check monitor
         iptables -S --list-rules -L --list -C --check -V
         ip6tables -S --list-rules -L --list -C --check -V
+        iptables-legacy -S --list-rules -L --list -C --check -V
+        ip6tables-legacy -S --list-rules -L --list -C --check -V
+        iptables-nft -S --list-rules -L --list -C --check -V
+        ip6tables-nft -S --list-rules -L --list -C --check -V
         iptables-restore -t --test
         ip6tables-restore -t --test
+        iptables-legacy-restore -t --test
+        ip6tables-legacy-restore -t --test
+        iptables-nft-restore -t --test
+        ip6tables-nft-restore -t --test
+        iptables-apply
+        ip6tables-apply
+        netfilter-persistent save
         ebtables -L
+        ebtables-restore
         arptables -L
+        arptables-restore
         ipset list save test
         firewall-cmd
         ufw status show
@@ -48,7 +63,10 @@ _LOOKS: Mapping[str, frozenset[str]] = {
         ethtool -i -k -S
         dhclient
         dhcpcd
+        wg show showconf genkey genpsk pubkey
         wg-quick
+        wpa_cli status
+        rfkill list
         """.strip().splitlines()
     )
 }
@@ -63,22 +81,36 @@ _IPROUTE_LOOKS = _words("show list ls lst get monitor save help")
 _FIREWALLD_LOOKS = ("--list-", "--get-", "--query-", "--info-", "--state", "--check-config", "--version")
 _WRAPPERS = _words("sudo env nohup setsid exec command time nice ionice timeout busybox")
 _KEYWORDS = _words("if then else elif do while until ! { time")
-_VERBS = _words("start stop restart try-restart reload reload-or-restart try-reload-or-restart isolate")
+_SERVICES = _words("systemctl service invoke-rc.d")
+_KILLS = _words("pkill killall")
+_STOPS = _words("stop kill isolate --now")  # --now: of disable, mask, enable
+_VERBS = _STOPS | _words("start restart try-restart reload reload-or-restart try-reload-or-restart force-reload condrestart")
+# What makes the network or filters it: no verb is harmless.
 _UNITS = _words(
-    "networking network systemd-networkd NetworkManager wpa_supplicant nftables firewalld iptables ip6tables"
-    " netfilter-persistent ufw"
+    "networking network network-manager systemd-networkd NetworkManager wpa_supplicant dhcpcd nftables firewalld iptables"
+    " ip6tables netfilter-persistent ufw"
 )
+# The way in, and what bridges stand on: it may be started anew, and must not be stopped.
+_DOORS = _words("ssh sshd openvswitch-switch openvswitch ovs-vswitchd ovsdb-server")
+_SHELLS = _words("sh bash dash")
+_SCRIPT = _words("-c -ec -euc")
 _ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
 
 def cutting(wanted: Command) -> str:
     """The words of `wanted` that can cut the way to its node; '' where none can."""
-    argv = wanted.argv
-    if len(argv) > 2 and argv[0].rpartition("/")[2] in {"sh", "bash", "dash"} and argv[1] in {"-c", "-ec", "-euc"}:  # noqa: PLR2004  sh -c SCRIPT
-        found = next((words for words in commands(argv[2]) if cuts(words)), [])
-    else:
-        found = list(argv) if cuts(argv) else []
+    found = next((words for words in _simple(wanted.argv) if cuts(words)), [])
     return " ".join(found[:4])
+
+
+def _simple(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A command, or those of the script that it has a shell run: `sh -c SCRIPT`, in a script too."""
+    bare = _unwrapped(words)
+    if len(bare) > 2 and bare[0].rpartition("/")[2] in _SHELLS and bare[1] in _SCRIPT:  # noqa: PLR2004  sh -c SCRIPT
+        for inner in commands(bare[2]):
+            yield from _simple(inner)
+    else:
+        yield words
 
 
 def cuts(words: Sequence[str]) -> bool:
@@ -87,9 +119,13 @@ def cuts(words: Sequence[str]) -> bool:
     if not words:
         return False
     program, rest = words[0].rpartition("/")[2], words[1:]
-    if program in {"systemctl", "service"}:
-        units = {word.removesuffix(".service") for word in rest}
-        return bool(_VERBS & set(rest) and _UNITS & units)
+    if words[0].startswith("/etc/init.d/"):
+        program, rest = "service", [program, *rest]
+    if program in _SERVICES:
+        units = {word.removesuffix(".service").removesuffix(".socket") for word in rest}
+        return bool((_VERBS & set(rest) and _UNITS & units) or (_STOPS & set(rest) and _DOORS & units))
+    if program in _KILLS:
+        return bool((_UNITS | _DOORS) & set(rest))
     if program in _IPROUTE:
         return _iproute(rest)
     if program == "firewall-cmd":

@@ -109,6 +109,10 @@ class Undone(StackError):  # noqa: N818
     """A change to the network was not confirmed: the node has its former state again, and the message says why."""
 
 
+class UndoFailed(StackError):  # noqa: N818
+    """A change to the network was not confirmed, and the node could not take all of it back: the message says what is left."""
+
+
 class Cancelled(StackError):  # noqa: N818
     """The run was interrupted before this was done."""
 

@@ -12,7 +12,7 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from nornir_stack.errors import UsageError
+from nornir_stack.errors import SecretError, UsageError
 from nornir_stack.secret import Secret
 from nornir_stack.select import nearest
 
@@ -157,7 +157,10 @@ def _secret(name: str, text: str) -> Secret:
             f"{name} is a secret and never given as it is (everyone on this machine could read it): "
             f"say {name}=env:NAME or {name}=file:PATH"
         )
-    return Secret(text)
+    try:
+        return Secret(text)
+    except SecretError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _alternatives(annotation: Any) -> list[Any]:

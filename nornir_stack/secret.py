@@ -19,28 +19,35 @@ class Secret:
     """A value that is read only by `reveal()`. Not a `str`: it cannot slip into argv, a log or a diff.
 
     `reference` is `env:NAME`, `file:PATH`, `cmd:COMMAND LINE`, or None for a literal made in code.
+    `where` is the file and line that it stands at, `` for one that was made in code.
     A reference is resolved at each `reveal()`, so a rotated secret is seen by a long-living notebook.
     """
 
-    __slots__ = ("_literal", "reference")
+    __slots__ = ("_literal", "reference", "where")
 
-    def __init__(self, reference: str | None = None, *, literal: str | None = None) -> None:
+    def __init__(self, reference: str | None = None, *, literal: str | None = None, where: str = "") -> None:
         if (reference is None) == (literal is None):
             raise SecretError("a secret is either a reference (env:NAME, file:PATH, cmd:...) or a literal")
-        if reference is not None and reference.partition(":")[0] not in _RESOLVERS:
-            raise SecretError(f"secret {reference.partition(':')[0]!r}: expected env:NAME, file:PATH or cmd:COMMAND")
+        kind, _, rest = (reference or "").partition(":")
+        if reference is not None and (kind not in _RESOLVERS or not rest.strip()):
+            # what is no reference may be the secret itself: only the form is told
+            raise SecretError("a secret's reference: expected env:NAME, file:PATH or cmd:COMMAND")
         self.reference = reference
+        self.where = where
         self._literal = literal
 
     def reveal(self) -> str:
-        """The secret itself. Raises SecretError (which names the reference, never a value)."""
+        """The secret itself. Raises SecretError, which names the reference and where it stands, never a value."""
+        name = ": ".join(filter(None, (self.where, f"secret {self.reference or '(literal)'}")))
         value = self._literal
         if value is None:
             kind, _, rest = str(self.reference).partition(":")
-            value = _RESOLVERS[kind](rest)
+            try:
+                value = _RESOLVERS[kind](rest)
+            except SecretError as error:
+                raise SecretError(f"{name}: {error}") from None
         if len(value) < _SHORTEST:
-            name = self.reference or "(literal)"
-            raise SecretError(f"secret {name} is shorter than {_SHORTEST} characters: it could not be masked")
+            raise SecretError(f"{name} is shorter than {_SHORTEST} characters: it could not be masked")
         _revealed.add(value)
         return value
 
@@ -56,26 +63,34 @@ class Secret:
         return hash((self.reference, self._literal))
 
 
+# What they raise says only why; of an output or a text that cannot be decoded nothing is told: it may be half of the secret.
+
+
 def _from_env(name: str) -> str:
     try:
         return os.environ[name]
-    except KeyError:
-        raise SecretError(f"secret env:{name}: the environment variable is not set") from None
+    except (KeyError, ValueError):
+        raise SecretError("the environment variable is not set") from None
 
 
 def _from_file(path: str) -> str:
     try:
-        return Path(path).expanduser().read_text().rstrip("\n")
+        return Path(path).expanduser().read_text("utf-8").rstrip("\n")
     except OSError as error:
-        raise SecretError(f"secret file:{path}: {error.strerror}") from None
+        raise SecretError(str(error.strerror)) from None
+    except (ValueError, RuntimeError):
+        raise SecretError("it is no path, or no file of UTF-8 text") from None
 
 
 def _from_command(line: str) -> str:
     try:
-        done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True, timeout=_COMMAND_SECONDS)
+        done = subprocess.run(
+            shlex.split(line), capture_output=True, encoding="utf-8", check=True, timeout=_COMMAND_SECONDS
+        )
     except (OSError, subprocess.SubprocessError) as error:
-        # the output is left out: it may hold half of the secret
-        raise SecretError(f"secret cmd:{line}: {type(error).__name__}") from None
+        raise SecretError(type(error).__name__) from None
+    except (ValueError, IndexError):
+        raise SecretError("it is no command line, or does not print UTF-8 text") from None
     return done.stdout.rstrip("\n")
 
 

@@ -34,11 +34,26 @@ units="/etc/systemd/system/$U-boot.service /etc/systemd/system/sysinit.target.wa
 /etc/systemd/system/$U-late.service /etc/systemd/system/multi-user.target.wants/$U-late.service"
 """
 
+# The folder goes first: without it the units do nothing; a folder without units would stay and stop the next change.
+# It becomes $1 in one step, which needs no room on a full disk: a change that was undone is never without a record.
+_LEAVE = """
+leave() {
+    rm -rf -- "$1"
+    mv -T -- "$S" "$1" || return
+    sync -- "${S%/*}"
+    rm -f -- $units
+    rm -rf -- "$1/files" "$1"/live* "$1"/*.sh "$1/verdict"
+    for u in $units; do sync -- "${u%/*}" 2>/dev/null; done
+    sync -- "${S%/*}"
+}
+"""
+
 # The first ends before anything reads the files; it also runs generators anew, which ran before it (netplan).
 _BOOT_UNIT = f"""[Unit]
 Description=Takes back the files of a network change that nobody confirmed
 DefaultDependencies=no
 RequiresMountsFor={STATE}
+ConditionPathExists={STATE}
 After=local-fs.target systemd-remount-fs.service
 Before=network-pre.target sysinit.target shutdown.target systemd-networkd.service networking.service network.service
 Before=NetworkManager.service nftables.service firewalld.service iptables.service ip6tables.service
@@ -59,37 +74,31 @@ ExecStart=/bin/sh {STATE}/undo.sh late
 """
 
 # `undo.sh timer`: now, on a running node; `boot`: the files, before the network starts; `late`: the rest, after it did.
+# What could not be brought back is written into `left`, which the controller reads.
 _UNDO = """
+left() { echo "$*" | tee -a "$S/left"; }
 files() {
     for p in "$S"/files/*.path; do
         [ -e "$p" ] || continue
         f=$(cat "$p"; echo .); f=${f%.} o=${p%.path}
         case $f in /etc/systemd/system/*|/etc/netplan*) reload=1 ;; esac
-        if ! [ -e "$o" ] && ! [ -L "$o" ]; then rm -rf -- "$f"; continue; fi
+        if ! [ -e "$o" ] && ! [ -L "$o" ]; then rm -rf -- "$f" || left "$f could not be taken away"; continue; fi
         n=$f.nornir-stack-undo
         rm -rf -- "$n"
         mkdir -p -- "${f%/*}"
-        cp -aT -- "$o" "$n" || { rm -rf -- "$n"; continue; }
+        cp -aT -- "$o" "$n" || { rm -rf -- "$n"; left "$f could not be brought back"; continue; }
         if [ -d "$f" ] && ! [ -L "$f" ]; then rm -rf -- "$f"; fi
-        mv -fT -- "$n" "$f"
+        mv -fT -- "$n" "$f" || left "$f could not be brought back"
         find "$f" "${f%/*}" -maxdepth 1 -exec sync -- {} + 2>/dev/null
     done
     [ -z "$reload" ] || systemctl daemon-reload
 }
-commands() { timeout 120 sh "$S/restore.sh"; }
-finish() {
-    rm -rf -- "$R.new"
-    mkdir -m 0700 "$R.new"
-    cp -- "$S/about" "$S/log" "$R.new"
-    for f in out applied how; do [ ! -e "$S/$f" ] || cp -- "$S/$f" "$R.new"; done
-    rm -rf -- "$R"
-    mv -T -- "$R.new" "$R"
-    gone "$1"
+commands() {
+    timeout 120 sh "$S/restore.sh"
+    if [ $? = 124 ]; then left "the restoring commands did not end within 120 s"; fi
 }
 gone() {
-    rm -f -- $units
-    rm -rf -- "$S.gone"
-    mv -T -- "$S" "$S.gone" && rm -rf -- "$S.gone"
+    leave "$2"
     case $1 in
         timer) systemctl stop --no-block "$U.timer" "$U-lock.service" 2>/dev/null ;;
         late) systemctl --no-block daemon-reload ;;  # this manager knows the units, and their files are gone
@@ -98,7 +107,8 @@ gone() {
 }
 [ -d "$S" ] || exit 0
 if ! ln -s undone "$S/verdict" 2>/dev/null && [ "$(readlink "$S/verdict")" != undone ]; then
-    gone "$1"  # it was confirmed by one who could not tidy up
+    gone "$1" "$S.gone"  # it was confirmed by one who could not tidy up
+    rm -rf -- "$S.gone"
     exit 0
 fi
 exec >>"$S/log" 2>&1
@@ -114,11 +124,13 @@ case $1 in
     timer)
         systemctl stop "$U-apply.service" 2>/dev/null
         files
-        live_restore "$S/live"
-        if [ -s "$S/restore.sh" ]; then commands; live_restore "$S/live"; fi
+        if [ -s "$S/restore.sh" ]; then live_restore "$S/live" 3; commands; fi
+        restore_devices "$S/live"
+        live_restore "$S/live" 6
+        while read -r line; do left "$line"; done <"$S/live.left"
         ;;
 esac
-finish "$1"
+gone "$1" "$R"
 """
 
 # The pause lets the answer out by the connection that may be cut.
@@ -177,34 +189,49 @@ done
 rm -rf -- "$R"
 mv -T -- "$N" "$S"
 find "$S" "$H" $units -exec sync -- {} +
+for u in $units; do sync -- "${u%/*}"; done
 systemd-run --quiet --collect --unit="$U" --on-active="$within" --timer-property=AccuracySec=100ms /bin/sh "$S/undo.sh" timer
 systemd-run --quiet --collect --unit="$U-lock" /bin/sh "$S/hold.sh"
 systemd-run --quiet --collect --unit="$U-apply" /bin/sh "$S/apply.sh"
 armed=yes
 """
 
-CONFIRM = (
-    _HEAD
-    + """
-ln -s confirmed "$S/verdict" 2>/dev/null || exit 77
+# Once the verdict is on the disk the change stands, also through a power cut: hence its files are there before it.
+# Asked once more it does what is left to do.
+CONFIRM = f"""{_HEAD}{_LEAVE}
+[ "$(readlink "$S/verdict")" != undone ] || exit {TOO_LATE}
+for p in "$S"/files/*.path; do
+    [ -e "$p" ] || continue
+    f=$(cat "$p"; echo .); f=${{f%.}}
+    find "$f" -exec sync -- {{}} + 2>/dev/null
+    sync -- "${{f%/*}}/" 2>/dev/null
+done
+for u in $units; do sync -- "${{u%/*}}" 2>/dev/null; done
+ln -s confirmed "$S/verdict" 2>/dev/null || [ "$(readlink "$S/verdict")" = confirmed ] || exit {TOO_LATE}
+sync -- "$S"
 systemctl stop "$U.timer"
-rm -f -- $units
-mv -T -- "$S" "$S.gone"
+leave "$S.gone"
 rm -rf -- "$S.gone"
 systemctl stop "$U-lock.service" "$U-apply.service" 2>/dev/null
-rmdir "${S%/*}" 2>/dev/null
+rmdir "${{S%/*}}" 2>/dev/null
 :
 """
-)
-# One line: `waits STATUS`, `undoing`, or `undone STATUS HOW`; then what the steps said. STATUS is - before they ended.
+# One line: `arming`, `waits STATUS`, `undoing`, `confirmed`, `none` (never begun, or confirmed and tidied up), or
+# `undone STATUS HOW LEFT`; then what the steps said. STATUS is - before they ended; LEFT is what is not as before.
 LOOK = f"""
 S={STATE} R={RECORD}
+if [ -e "{LOCK}-arming" ] && ! flock -n "{LOCK}-arming" true; then echo arming; exit; fi
 if [ -d "$S" ]; then
-    if [ "$(readlink "$S/verdict")" = undone ]; then echo undoing; exit; fi
-    echo "waits $(cat "$S/applied" 2>/dev/null || echo -)"
+    case $(readlink "$S/verdict") in
+        undone) echo undoing ;;
+        confirmed) echo confirmed ;;
+        *) echo "waits $(cat "$S/applied" 2>/dev/null || echo -)" ;;
+    esac
     exit
 fi
-echo "undone $(cat "$R/applied" 2>/dev/null || echo -) $(cat "$R/how" 2>/dev/null)"
+if ! [ -d "$R" ]; then echo none; exit; fi
+s=$(cat "$R/applied" 2>/dev/null || echo -) h=$(cat "$R/how" 2>/dev/null || echo -)
+echo "undone $s $h $(tr '\\n' ';' <"$R/left" 2>/dev/null)"
 cat "$R/out" 2>/dev/null
 """
 UNDO_NOW = f"systemctl start --no-block {UNIT}.service"
@@ -228,11 +255,11 @@ def arm(change: Change) -> str:
     Ends with WAITING (printing who) where another change waits to be confirmed, with NO_SYSTEMD where none is.
     """
     scripts = {
-        "undo.sh": f"{_HEAD}R={RECORD}\n{LIVE}\n{_UNDO}",
+        "undo.sh": f"{_HEAD}R={RECORD}\n{LIVE}\n{_LEAVE}\n{_UNDO}",
         "apply.sh": _HEAD + _APPLY,
         "hold.sh": _HEAD + _HOLD,
         "steps.sh": script(change.steps),
-        "restore.sh": script(change.restore),
+        "restore.sh": script(change.restore, left=True),
     }
     units = (("boot", "sysinit", _BOOT_UNIT), ("late", "multi-user", _LATE_UNIT))
     folder = "/etc/systemd/system"
@@ -254,15 +281,17 @@ def arm(change: Change) -> str:
     )
 
 
-def script(commands: Sequence[Command]) -> str:
-    """These commands one after the other; their stdin stands in it."""
-    return "".join(f"{_line(command)}\n" for command in commands)
+def script(commands: Sequence[Command], *, left: bool = False) -> str:
+    """These commands one after the other; their stdin stands in it. With `left` one that fails is written down there."""
+    return "".join(f"{_line(command, left=left)}\n" for command in commands)
 
 
-def _line(command: Command) -> str:
+def _line(command: Command, *, left: bool) -> str:
     words = shlex.join(command.argv)
     stdin = reveal(command.stdin)
-    return f"base64 -d <<'END' | {words}\n{base64.encodebytes(stdin).decode()}END" if stdin else f"{words} </dev/null"
+    if left:
+        words += f" || echo {shlex.quote(f'`{command.line}` ended with status')} $? | tee -a {STATE}/left"
+    return f"base64 -d <<'END' | {words}\n{base64.encodebytes(stdin).decode()}END" if stdin else f"</dev/null {words}"
 
 
 def _encoded(text: str) -> str:

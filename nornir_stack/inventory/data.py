@@ -11,6 +11,13 @@ from nornir_stack.select import nearest
 from nornir_stack.settings import Number, Text, form
 
 FREE = "vars"
+Card = Annotated[
+    str,
+    form(
+        r"(?!host0$)[a-zA-Z][a-zA-Z0-9_-]{0,14}",
+        "the name of a further card: a letter and up to 14 of a-z, A-Z, 0-9, - and _, not host0",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +32,12 @@ class Common:
 
 @dataclass(frozen=True, kw_only=True)
 class LabNode:
-    """What a host is as a node of the lab: the image that it runs on, and a disk of so many MiB."""
+    """What a host is as a node of the lab: its image, its Debian, a disk of so many MiB, and further cards by segment."""
 
     tree: Text | None = None
     disk_mib: Number | None = None
+    suite: Text | None = None
+    nics: dict[Card, Text] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

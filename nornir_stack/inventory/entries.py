@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from nornir.core.inventory import ConnectionOptions, Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 
 from nornir_stack import schema
+from nornir_stack.inventory.options import wrong_options
 from nornir_stack.inventory.source import Source
 from nornir_stack.secret import Secret
 from nornir_stack.select import DeclaredGroups, nearest
@@ -76,6 +77,9 @@ def read_entry(source: Source, path: schema.Path, cls: type[E], raw: Any, data_k
         wrong = {complaint.path[0] for complaint in complaints if complaint.path}
         parts = {key: value for key, value in parts.items() if key not in wrong}
         entry, complaints = schema.read(cls, parts)
+    for complaint in wrong_options(entry.connection_options):
+        told = complaint.at("connection_options")
+        source.complain((*path, *told.path), _hint(told, data_keys), _name(path))
     return entry
 
 

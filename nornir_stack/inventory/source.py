@@ -162,7 +162,8 @@ class _Reader:
 
     def _secret(self, node: Node) -> Secret | None:
         try:
-            return Secret(str(node.value) if isinstance(node, ScalarNode) else "")
+            where = f"{self.source.file}:{node.start_mark.line + 1}"
+            return Secret(str(node.value) if isinstance(node, ScalarNode) else "", where=where)
         except SecretError:
             # what is no reference may be the secret itself: only the form is told
             self.complain(node, "!secret: expected env:NAME, file:PATH or cmd:COMMAND")

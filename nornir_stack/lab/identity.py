@@ -28,13 +28,19 @@ def write_keys(spec: LabSpec) -> None:
 
 
 def key_pair(path: Path) -> str:
-    """The public half of the key at `path`, which is made if it is not there."""
-    if not path.exists():
+    """The public half of the key at `path`, beside which it is written. A key that is not there, or is none, is made.
+
+    Whoever was killed while making a pair left half of it.
+    """
+    try:
+        key = asyncssh.read_private_key(path)
+    except (FileNotFoundError, asyncssh.KeyImportError):
         key = asyncssh.generate_private_key("ssh-ed25519", comment="nornir-stack lab")
         path.touch(mode=0o600)
         key.write_private_key(path)
-        key.write_public_key(path.with_name(path.name + ".pub"))
-    return path.with_name(path.name + ".pub").read_text()
+    public = key.export_public_key().decode()
+    _replace(path.with_name(path.name + ".pub"), public)
+    return public
 
 
 def _ssh_config(spec: LabSpec) -> str:

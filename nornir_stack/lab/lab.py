@@ -108,7 +108,11 @@ class Lab:
             run("ip", "address", "add", wanted, "dev", bridge)
 
     def down(self, *, cache: bool = False) -> None:
-        """Take away every process, mount, control group, loop device and file, and the bridge; with `cache` the trees too."""
+        """Take away every process, mount, control group, loop device and file, and the bridge; with `cache` the trees too.
+
+        Raises UsageError where this process is not root.
+        """
+        machine.need_root("taking nodes down")
         if self.spec.state.exists():
             with self._locked():
                 nodes = [*self.nodes.values(), *self._former()]
@@ -210,7 +214,8 @@ class Lab:
         run("nft", "-f", "-", stdin="\n".join(again))
 
     def heal(self) -> None:
-        """Give every node its network back."""
+        """Give every node its network back. Raises UsageError where this process is not root."""
+        machine.need_root("giving nodes their network back")
         for name, node in self.nodes.items():
             if node.running:
                 run("ip", "link", "set", self._link(name), "up")

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nornir_stack.errors import StackError
+from nornir_stack.errors import StackError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -71,6 +71,12 @@ def reason_against() -> str | None:
     if not Path("/proc/self/ns/pid").exists() or not os.access("/sys/fs/cgroup", os.R_OK):
         return "this kernel shows no namespaces or control groups: containers cannot be booted here"
     return None
+
+
+def need_root(what: str) -> None:
+    """Raise UsageError unless this process is root: it would see no node of root's, and find nothing to do."""
+    if os.geteuid() != 0:
+        raise UsageError(f"{what} needs root: run it with sudo")
 
 
 def _path() -> str:

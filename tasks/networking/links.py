@@ -188,7 +188,8 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
     """What runs after the files are back: devices that were made go, Open vSwitch and the manager have their former say."""
     new = [name for name, link in devices(wanted).items() if link.kind in {"bridge", "bond", "vlan"} and name not in now.links]
     there = [name for name in devices(wanted) if name in now.links]
-    acts = ovs.restore(wanted, now)
+    gone = [name for name, kind in record.devices.items() if kind == "ovs-bridge" and name not in wanted.links]
+    acts = ovs.restore(wanted, now, gone)
     if new:
         acts.append(
             sh(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import command
+from nornir_stack.errors import Refused
 from nornir_stack.tasks.networking.order import above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from nornir_stack.command import Command
     from nornir_stack.tasks.networking.observe import NodeNetwork, SeenPort
@@ -20,8 +21,11 @@ def steps(links: Links, now: NodeNetwork) -> list[Command]:
     return _transaction([words for part in _parts(links, now) for words in part])
 
 
-def restore(links: Links, now: NodeNetwork) -> list[Command]:
-    """What gives Open vSwitch its former bridges, ports and tags again."""
+def restore(links: Links, now: NodeNetwork, gone: Sequence[str] = ()) -> list[Command]:
+    """What gives Open vSwitch its former bridges, ports, bonds, peers and tags again. `gone` are the bridges that go.
+
+    Raises Refused where one of those has a port that could not be made again: a tunnel, whose options are not looked at.
+    """
     parts: list[list[str]] = []
     for name, link in links.links.items():
         if link.kind != "ovs-bridge":
@@ -34,8 +38,14 @@ def restore(links: Links, now: NodeNetwork) -> list[Command]:
             if was is None:
                 parts.append(["--if-exists", "del-port", name, port])
             else:
-                parts += _tags(port, links.links[port], was, back=True)
-    parts += [_added(bridge, port, was) for bridge, port, was in moved(links, now)]
+                parts += _back(port, links.links[port], was)
+    lost = [(bridge, port, was) for bridge in gone if bridge in now.bridges for port, was in now.bridges[bridge].ports.items()]
+    for bridge in gone:
+        if bridge in now.bridges:
+            datapath = now.bridges[bridge].datapath
+            parts += [["--may-exist", "add-br", bridge], ["set", "bridge", bridge, f"datapath_type={datapath}"]]
+    for bridge, port, was in (*moved(links, now), *lost):
+        parts += _added(bridge, port, was)
     return _transaction(parts)
 
 
@@ -104,6 +114,27 @@ def _tags(port: str, link: Link, was: SeenPort, *, back: bool = False) -> list[l
     return parts
 
 
-def _added(bridge: str, port: str, was: SeenPort) -> list[str]:
-    tag = [f"tag={was.tag}"] if was.tag else []
-    return ["--may-exist", "add-port", bridge, port, *tag]
+def _back(port: str, link: Link, was: SeenPort) -> list[list[str]]:
+    parts = _tags(port, link, was, back=True)
+    former = was.mode or "active-backup"
+    if link.kind == "ovs-bond" and former != (link.mode or "active-backup"):
+        parts.append(["set", "port", port, f"bond_mode={former}"])
+    elif link.kind == "ovs-patch" and was.peer and was.peer != link.peer:
+        parts.append(["set", "interface", port, "type=patch", f"options:peer={was.peer}"])
+    return parts
+
+
+def _added(bridge: str, port: str, was: SeenPort) -> list[list[str]]:
+    if was.type not in {"", "system", "internal", "patch"}:
+        raise Refused(
+            f"port {port} of the bridge {bridge} is of type {was.type}, and could not be made again where the change is undone:"
+            f" take it away first (ovs-vsctl del-port {bridge} {port}), or leave the bridge declared"
+        )
+    bond = len(was.interfaces) > 1
+    made = ["--may-exist", "add-bond", bridge, port, *was.interfaces] if bond else ["--may-exist", "add-port", bridge, port]
+    made += [f"tag={was.tag}"] if was.tag else []
+    made += [f"trunks={','.join(map(str, was.trunks))}"] if was.trunks else []
+    made += [f"bond_mode={was.mode}"] if bond and was.mode else []
+    kind = [f"type={was.type}"] if was.type in {"internal", "patch"} else []
+    peer = [f"options:peer={was.peer}"] if was.type == "patch" else []
+    return [made, *([["set", "interface", port, *kind, *peer]] if kind else [])]

@@ -14,9 +14,9 @@ from nornir_stack import undo
 from nornir_stack.chain import Chain, Stage
 from nornir_stack.chain import do as do_task
 from nornir_stack.command import command, sh
-from nornir_stack.confirmed import File, Network, confirmed
+from nornir_stack.confirmed import File, Network, _Confirming, confirmed
 from nornir_stack.effects import RunState
-from nornir_stack.errors import Refused, Undone
+from nornir_stack.errors import ConnectionLost, Refused, UndoFailed, Undone
 from nornir_stack.node import Node
 from nornir_stack.select import role
 from tests.integration.conftest import nornir
@@ -216,6 +216,53 @@ def test_a_bridge_that_swallows_the_nic(lab: Lab, nr: Nornir) -> None:
     inside(lab, "ip link add br0 type bridge")
     is_undone(lab, nr, ip("link", "set", "dev", "host0", "master", "br0"))
     inside(lab, "ip link delete br0")
+
+
+def test_a_bridge_that_was_deleted(lab: Lab, nr: Nornir) -> None:
+    """It is made again, with its settings, its port, its address and the route over it."""
+    make = "ip link add br1 type bridge forward_delay 300 && ip link set br1 up && ip link add v1 type veth peer name v2"
+    inside(lab, f"{make}; ip link set v1 master br1 up; ip link set v2 up; ip address add 10.96.0.1/24 dev br1")
+    inside(lab, "ip route add 10.95.0.0/16 via 10.96.0.9")
+    with pytest.raises(Undone, match="former network again"):
+        do(nr, ip("link", "delete", "br1"), ip("link", "delete", "v1"), check=lambda _: ["no bridge"])
+    assert "10.96.0.1/24" in inside(lab, "ip -o address show dev br1")
+    assert "via 10.96.0.9 dev br1" in inside(lab, "ip route show 10.95.0.0/16")
+    assert "forward_delay 300 " in inside(lab, "ip -d link show br1")
+    assert "master br1" in inside(lab, "ip link show v1")
+    wait_until(lambda: left_over(lab) == "", GRACE)
+    inside(lab, "ip link delete br1; ip link delete v1")
+
+
+def test_an_undo_that_fails_is_told(lab: Lab, nr: Nornir) -> None:
+    """A restoring command that failed: named in the error, and in the record, which stays on the node."""
+    steps = [ip("address", "add", "192.0.2.31/24", "dev", "host0")]
+    with pytest.raises(UndoFailed, match="`false` ended with status 1") as failed:
+        do(nr, *steps, check=lambda _: ["no way out"], undo=Network(restore=[command("false")]))
+    assert "no way out" in str(failed.value)
+    assert "192.0.2.31" not in inside(lab, "ip -o address")
+    wait_until(lambda: left_over(lab) == "", GRACE)
+    assert "`false` ended with status 1" in inside(lab, f"cat {undo.RECORD}/left")
+
+
+def test_a_confirmation_whose_answer_is_lost(lab: Lab, nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node took it: the change stands, is no error, and leaves nothing."""
+    ask = _Confirming._ask
+    lost: list[int] = []
+
+    def losing(self: _Confirming, shell: Any, script: str) -> Any:
+        output = ask(self, shell, script)
+        if script == undo.CONFIRM and not lost:
+            lost.append(output.status)
+            raise ConnectionLost("n1: the connection was lost")
+        return output
+
+    monkeypatch.setattr(_Confirming, "_ask", losing)
+    do(nr, ip("address", "add", "192.0.2.30/24", "dev", "host0"))
+    assert lost == [0]
+    assert left_over(lab) == ""
+    time.sleep(WITHIN)  # the fact is that nothing happens
+    assert "192.0.2.30" in inside(lab, "ip -o address")
+    inside(lab, "ip address delete 192.0.2.30/24 dev host0")
 
 
 def test_a_step_that_fails(lab: Lab, nr: Nornir) -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import time
 from contextlib import suppress
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
 from nornir.core.inventory import ConnectionOptions
 
 from nornir_stack.cli.parser import build
-from nornir_stack.connections import connection, lock, shell_of, unlock
+from nornir_stack.connections import connection, libvirt, lock, shell_of, ssh, unlock
 from nornir_stack.connections.local import LocalWay
+from nornir_stack.connections.mongodb import Mongo
+from nornir_stack.connections.mysql import Mysql
+from nornir_stack.connections.openstack import Api
 from nornir_stack.errors import ConnectionFailed, Locked
+from nornir_stack.inventory.options import EXTRAS
 from nornir_stack.inventory.plugins import register_connections
 from nornir_stack.shell import ShellConnection
 from tests.unit.fleets import fleet
 from tests.unit.shells import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from nornir.core import Nornir
@@ -40,7 +46,6 @@ def other() -> Iterator[ShellConnection]:
     opened = ShellConnection(LocalWay())
     yield opened
     opened.close()
-
 
 def test_a_host_that_took_long_to_be_found_unreachable_is_not_waited_for_again_at_once() -> None:
     """Whoever asks for the connection in the next seconds is told at once, with the same error."""
@@ -141,3 +146,23 @@ def test_whoever_is_locked_out_is_told_the_commands_that_look_and_break() -> Non
     assert words == [["nornir-stack", "lock", "show", "db1"], ["nornir-stack", "lock", "break", "db1"]]
     assert [build().parse_args(each[1:]).host for each in words] == ["db1", "db1"]
     assert str(Locked("this inventory", "bob")) == "this inventory is locked by bob"
+
+
+def words_of(made: Callable[..., object]) -> set[str]:
+    return set(inspect.signature(made).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("ssh", ssh._EXTRAS),
+        ("local", {"sudo", "sudo_password"}),
+        ("libvirt", libvirt._EXTRAS),
+        ("mysql", words_of(Mysql) - {"through"}),
+        ("mongodb", words_of(Mongo)),
+        ("openstack", words_of(Api)),
+    ],
+)
+def test_the_inventory_knows_the_extras_of_each_plugin(name: str, taken: set[str]) -> None:
+    """What the inventory lets through is what the plugin takes, no more and no less."""
+    assert {field.name for field in fields(EXTRAS[name])} == taken

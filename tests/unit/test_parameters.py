@@ -82,6 +82,7 @@ def test_types_keep_their_kind() -> None:
         (["ports=1,x"], "ports=x: input should be a valid integer"),
         (["size=1", "size=2"], "size is given 2 times, and takes one value"),
         (["password=hunter22"], "password is a secret and never given as it is"),
+        (["password=cmd:"], "password: a secret's reference: expected env:NAME, file:PATH or cmd:COMMAND"),
         (["judge=len"], "judge is a Callable, which only Python code can give"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 
 from nornir_stack.command import Output, command
 from nornir_stack.errors import CommandFailed, Refused, SecretError
+from nornir_stack.inventory import load
 from nornir_stack.results import Result
 from nornir_stack.secret import MASK, Secret, mask, reveal
 from tests.unit.fleets import fleet
@@ -54,6 +55,9 @@ def test_from_command() -> None:
         ("file:/nowhere/app", "secret file:/nowhere/app: No such file or directory"),
         ("cmd:false", "secret cmd:false: CalledProcessError"),
         ("cmd:no-such-program-here", "secret cmd:no-such-program-here: FileNotFoundError"),
+        ("cmd:echo 'x", "secret cmd:echo 'x: it is no command line, or does not print UTF-8 text"),
+        (r"cmd:printf '\377secret'", r"secret cmd:printf '\377secret': it is no command line, or does not print UTF-8 text"),
+        ("file:/bin/true", "secret file:/bin/true: it is no path, or no file of UTF-8 text"),
     ],
 )
 def test_unresolved(reference: str, told: str) -> None:
@@ -61,6 +65,24 @@ def test_unresolved(reference: str, told: str) -> None:
     with pytest.raises(SecretError) as caught:
         Secret(reference).reveal()
     assert str(caught.value) == told
+    with pytest.raises(SecretError) as caught:
+        Secret(reference, where="hosts.yaml:7").reveal()
+    assert str(caught.value) == f"hosts.yaml:7: {told}"
+
+
+def test_a_secret_of_the_inventory_tells_its_line(tmp_path: Path) -> None:
+    """One that cannot be resolved is told with its file and line, wherever it was inherited to."""
+    (tmp_path / "hosts.yaml").write_text("db1:\n  password: !secret env:STACK_NOT_SET\n")
+    password = load(tmp_path).require().inventory.hosts["db1"].password
+    with pytest.raises(SecretError, match=r"/hosts\.yaml:2: secret env:STACK_NOT_SET: the environment variable is not set"):
+        reveal(password)
+
+
+def test_what_is_no_reference_is_not_told() -> None:
+    """It may be the secret itself, with a forgotten `env:`."""
+    with pytest.raises(SecretError) as caught:
+        Secret(VALUE)
+    assert "horse" not in str(caught.value)
 
 
 def test_failing_command_tells_no_output() -> None:
@@ -77,9 +99,9 @@ def test_too_short_to_mask() -> None:
         Secret(literal="abc").reveal()
 
 
-@pytest.mark.parametrize("reference", ["vault:x", "plain", "", "ENV:X"])
+@pytest.mark.parametrize("reference", ["vault:x", "plain", "", "ENV:X", "cmd:", "cmd: ", "env:"])
 def test_unknown_kind(reference: str) -> None:
-    """A reference of an unknown kind is refused when it is made."""
+    """A reference of an unknown kind, or one that names nothing, is refused when it is made."""
     with pytest.raises(SecretError, match="expected env:NAME"):
         Secret(reference)
 

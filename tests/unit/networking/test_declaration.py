@@ -198,6 +198,43 @@ def test_a_port_moves_between_declared_bridges() -> None:
     assert back.line == "ovs-vsctl --timeout=30 --if-exists del-port b eth0 -- --may-exist add-port a eth0"
 
 
+def test_what_open_vswitch_had_is_given_back_whole() -> None:
+    """A bond with its mode and trunks, a peer, and a bridge that goes with all its ports; a tunnel is refused."""
+    wanted = complete(
+        links(
+            links={
+                "a": {"kind": "ovs-bridge", "ports": ["p"]},
+                "b": {"kind": "ovs-bridge", "ports": ["bond1", "to-a"]},
+                "bond1": {"kind": "ovs-bond", "ports": ["eth1", "eth2"], "mode": "balance-slb"},
+                "to-a": {"kind": "ovs-patch", "peer": "other"},
+                "p": {"kind": "ovs-patch", "peer": "to-a"},
+            }
+        )
+    )
+    bond = SeenPort(("eth1", "eth2"), trunks=(10, 20), mode="balance-tcp")
+    patch = SeenPort(("to-a",), type="patch", peer="p")
+    there = {
+        "a": SeenBridge("system", {"bond1": bond, "p": SeenPort(("p",), type="patch", peer="before")}),
+        "b": SeenBridge("system", {"to-a": patch}),
+        "old": SeenBridge("netdev", {"eth9": SeenPort(("eth9",), tag=4), "tap": SeenPort(("tap",), type="internal")}),
+    }
+    (back,) = ovs.restore(wanted, NodeNetwork(has_ovs=True, bridges=there), ["old", "gone-before"])
+    assert back.line.split(" -- ") == [
+        "ovs-vsctl --timeout=30 set interface p type=patch options:peer=before",
+        "--if-exists del-port b bond1",
+        "set interface to-a type=patch options:peer=p",
+        "--may-exist add-br old",
+        "set bridge old datapath_type=netdev",
+        "--may-exist add-bond a bond1 eth1 eth2 trunks=10,20 bond_mode=balance-tcp",
+        "--may-exist add-port old eth9 tag=4",
+        "--may-exist add-port old tap",
+        "set interface tap type=internal",
+    ]
+    tunnel = NodeNetwork(has_ovs=True, bridges={"old": SeenBridge("system", {"vx1": SeenPort(("vx1",), type="vxlan")})})
+    with pytest.raises(Refused, match="port vx1 of the bridge old is of type vxlan"):
+        ovs.restore(wanted, tunnel, ["old"])
+
+
 def test_who_manages_the_network() -> None:
     """Looked at; netplan stands for what it writes for; two at once, or none, is the operator's to decide."""
     assert at_work(seen()) == ["networkd"]
