@@ -43,7 +43,10 @@ def shutdown(*, off: bool = False) -> Chain:
 
     off: switch the nodes off afterwards, hypervisors last.
     """
-    parts: list[Stage | Plan[Place] | Plan[Member] | Plan[Standing]] = [Plan("look", standing, first_look, NODES)]
+    parts: list[Stage | Plan[Place] | Plan[Member] | Plan[Standing]] = [
+        Plan("look", standing, first_look, NODES),
+        Plan("look at the database", place, may_go_down, DB | LOADBALANCER),
+    ]
     parts += [Stage(f"stop {group}", [do(rest, group=group)], NODES) for group in GROUPS if group != "balancer"]
     parts += [
         Plan("database", place, members_down, DB | LOADBALANCER),
@@ -73,6 +76,16 @@ def first_look(seen: Seen[Standing]) -> Chain:
         raise Refused(f"Nothing is stopped, since not all nodes were seen ({unseen}): maintenance: leaves one out.")
     running = {host: sum(map(len, one.running.values())) for host, one in seen.items()}
     return Chain("seen", reasons=[f"{count} units run on {host}." for host, count in running.items() if count])
+
+
+def may_go_down(seen: Seen[Place]) -> Chain:
+    """The database's own refusals, before anything that needs it is stopped. Pure."""
+    members = members_of(seen)
+    if members and (problems := not_to_be_stopped(seen)):
+        raise Refused(f"Nothing is stopped: {' '.join(problems)}")
+    if members and not any(member.running for _, member in members.items()):
+        return last_noted(members)
+    return Chain("database")
 
 
 def members_down(seen: Seen[Place]) -> Chain:
