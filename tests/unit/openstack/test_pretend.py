@@ -100,6 +100,64 @@ def test_a_dead_node_is_evacuated_and_leaves_the_books(pretend: Pretend) -> None
     assert run(unregistered, node="n1").changed == ()
 
 
+def test_an_evacuation_that_was_cut_is_waited_for(pretend: Pretend) -> None:
+    """Whatever Nova does in it by now, it is not begun again; the others come before it."""
+    state = pretend.state
+    state.boot("web", "n1")
+    state.boot("db", "n1")
+    state.at("n1")["up"] = False
+    for task in ("rebuilding", "rebuild_spawning"):
+        web = state.servers[number("web")]
+        web.update(host="n1", task=task, status="REBUILD", next={"host": "n2", "status": "ACTIVE"}, looks=-3)
+        report = run(evacuated, mandate=Fenced("n1", (number("web"), number("db"))))
+        assert report.ok, report
+        assert where(state) == {"web": ("n2", "ACTIVE"), "db": ("n2", "ACTIVE")}
+    assert [path for _, path, _ in state.asked if path.endswith("/action")] == [f"/compute/v2.1/servers/{number('db')}/action"]
+
+
+def test_a_resize_that_its_owner_did_not_confirm(pretend: Pretend) -> None:
+    """It may be reverted to the node that it left: that is neither drained nor removed; a move by these tasks is confirmed."""
+    state = pretend.state
+    state.boot("web", "n2", "VERIFY_RESIZE")
+    state.migrations = [
+        {"instance_uuid": number("web"), "source_compute": "n1", "status": "finished", "migration_type": "resize"}
+    ]
+    report = drain(node="n1").run(site())
+    assert "web was resized and left n1: its owner says which holds" in report.stages[0].problems[0]
+    state.at("n1").update(status="disabled", why="nornir-stack: drained")
+    assert "n1 still has the disks of web" in run(unregistered, node="n1").stage("s").host("cloud1").error
+    assert state.asked == []
+
+
+def test_a_cold_move_of_one_that_runs_is_confirmed(pretend: Pretend) -> None:
+    """Somebody migrated it cold: it runs again where it is, and the drain does not wait for it to be switched off."""
+    state = pretend.state
+    state.boot("web", "n2", "VERIFY_RESIZE")
+    state.servers[number("web")]["before"] = "ACTIVE"
+    state.migrations = [
+        {"instance_uuid": number("web"), "source_compute": "n1", "status": "finished", "migration_type": "migration"}
+    ]
+    assert drain(node="n1").run(site()).ok
+    assert where(state) == {"web": ("n2", "ACTIVE")}
+
+
+def test_what_placement_keeps_of_a_node_that_is_removed(pretend: Pretend) -> None:
+    """Allocations of nobody known are told before anything goes; a provider that was left without a service goes later."""
+    state = pretend.state
+    state.at("n1").update(status="disabled", why="nornir-stack: drained")
+    state.given["nobody"] = {number("n1"): dict(NEEDS)}
+    error = run(unregistered, node="n1").stage("s").host("cloud1").error
+    assert "Placement has allocations on n1 that no instance there explains: nobody" in error
+    assert state.asked == []
+    del state.services[number("service n1")], state.given["nobody"]
+    state.boot("web", "n2")
+    state.given[number("web")][number("n1")] = dict(NEEDS)  # it was evacuated, and the service removed by hand
+    assert run(unregistered, node="n1").ok
+    assert (list(state.providers), set(state.given[number("web")])) == ([number("n2")], {number("n2")})
+    assert run(unregistered, node="n1").changed == ()
+    assert run(unregistered, node="n").changed == ()
+
+
 def test_a_node_that_is_up_again_is_not_evacuated(pretend: Pretend) -> None:
     """Whatever the decision saw."""
     pretend.state.boot("web", "n1")
