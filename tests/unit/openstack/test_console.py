@@ -82,6 +82,25 @@ def test_a_node_that_says_otherwise_is_found(wrong: dict[str, Any], said: str) -
     assert said in problem
 
 
+@pytest.mark.parametrize(
+    ("my_ip", "own", "asked"),
+    [
+        ("my_ip = 10.0.0.12\n", "10.0.0.99", "10.0.0.12"),
+        ("", "10.0.0.12", "10.0.0.12"),
+        ("my_ip = $my_block_storage_ip\nmy_block_storage_ip = 10.0.0.12\n", "", "10.0.0.12"),
+        ("", "", "$my_ip"),
+        ("my_ip = $my_ip\n", "", "$my_ip"),
+    ],
+)
+def test_an_option_that_another_names_is_put_in(my_ip: str, own: str, asked: str) -> None:
+    """As oslo.config does: two nodes that both say `$my_ip` are not asked at one address, and it is an address."""
+    spice = "server_listen = ${my_ip}\nserver_proxyclient_address = $my_ip\nhtml5proxy_base_url = http://$my_ip:6082/$$x"
+    now = said(f"[DEFAULT]\n{my_ip}[spice]\nenabled = true\n{spice}\n", own)
+    assert now.asked == asked
+    if asked != "$my_ip":
+        assert (now.listen, now.url) == (asked, f"http://{asked}:6082/$x")
+
+
 def test_two_nodes_that_are_asked_at_one_address_are_found() -> None:
     """A file that was copied: the second one's screens would be those of the first."""
     other = replace(RIGHT, own=("10.0.0.13",))
