@@ -39,7 +39,7 @@ def shutdown(*, off: bool = False) -> Chain:
 
     What ran is noted on each node, so that site.start brings up exactly that. The database's writer is stopped last, and
     Galera's own mark of the last member is seen to be on it. Cut anywhere, it goes on when run again.
-    Instances of the cloud are not stopped by it: libvirt-guests does that when their hypervisor goes off.
+    Instances of the cloud are not stopped by it: libvirt-guests of their compute node does that when that is switched off.
 
     off: switch the nodes off afterwards, hypervisors last.
     """

@@ -44,7 +44,7 @@ printf '%s\n' "$word" | rabbitmqctl --quiet $verb openstack >/dev/null
 rabbitmqctl --quiet set_permissions openstack '.*' '.*' '.*' </dev/null
 """
 # Nova sees a service as up for a minute after it was heard (service_down_time).
-_SERVICES = """SELECT host, last_seen_up > UTC_TIMESTAMP() - INTERVAL 60 SECOND FROM services
+_SERVICES = """SELECT host, COALESCE(last_seen_up, created_at) > UTC_TIMESTAMP() - INTERVAL 60 SECOND FROM services
 WHERE `binary` = 'nova-compute' AND deleted = 0"""
 _REPORTED = "SELECT host FROM compute_nodes WHERE deleted = 0"
 _MAPPED = "SELECT host FROM host_mappings"
