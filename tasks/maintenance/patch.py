@@ -85,7 +85,7 @@ class Due:
 
     `role` decides how it is taken out of service; `boot_id` differs after each boot; `active`: services that run;
     `drained`: a run that was cut left it out of service; `compute`: it runs instances of the cloud; `held`: what a load
-    balancer has of its virtual address.
+    balancer has of its virtual address; `here`: it is the machine that this runs on, whose boot would end the run.
     """
 
     newer: tuple[str, ...] = ()
@@ -98,6 +98,7 @@ class Due:
     drained: bool = False
     compute: bool = False
     held: Held | None = None
+    here: bool = False
 
     @property
     def shares(self) -> bool:
@@ -144,6 +145,8 @@ def planned(seen: Seen[Due], *, nodes: Sequence[str], reboot: bool) -> Chain:
         raise Refused(f"Nothing is patched: {'; '.join(problems)}.")
     wanted = {host: one for host, one in seen.items() if not nodes or host in nodes}
     found = {host: one for host, one in wanted.items() if one.newer or one.drained or one.aside or (one.boot and reboot)}
+    mine = [host for host, one in found.items() if one.here and one.boot and reboot]
+    found = {host: one for host, one in found.items() if host not in mine or one.newer}
     left = [host for host, one in found.items() if one.role == "hypervisor"]
     turns = sorted((host for host in found if host not in left), key=lambda host: _place(found[host]))
     # one that was left aside has its turn, and its keepalived back, before the one that has the address
@@ -152,7 +155,7 @@ def planned(seen: Seen[Due], *, nodes: Sequence[str], reboot: bool) -> Chain:
     if stuck := [why for host in turns if (held := found[host].held) and held.here for why in nobody_else(balancers, host)]:
         raise Refused(f"Nothing is patched: {'; '.join(stuck)}.")
     # instances would be stopped by a boot: it is for the end, when the cloud says what runs there
-    of_cloud = [host for host in turns if found[host].compute and reboot]
+    of_cloud = [host for host in turns if found[host].compute and reboot and not found[host].here]
     units: list[Chain | Plan[Fleet]] = [
         turn(host, found[host], reboot=reboot and host not in of_cloud)
         for host in turns
@@ -162,6 +165,7 @@ def planned(seen: Seen[Due], *, nodes: Sequence[str], reboot: bool) -> Chain:
         units.append(Plan("compute nodes", computes, partial(emptied, nodes=tuple(of_cloud)), CLOUD))
     reasons = [f"{host}: {_why(found[host])}." for host in turns] or ["No node has anything to come."]
     due_later = [f"{host} is a hypervisor: its machines have to be moved first ({_why(found[host])})." for host in left]
+    due_later += [f"{host} is the machine that this runs on: boot it by hand ({seen[host].boot})." for host in mine]
     return Chain("patch", *units, reasons=reasons, due=due_later)
 
 
@@ -222,6 +226,7 @@ def _why(one: Due) -> str:
 
 def turn(name: str, one: Due, *, reboot: bool) -> Chain:
     """One node's turn. Pure."""
+    reboot = reboot and not one.here
     well = Check(due, partial(not_well, name=name, before=one.active), hosts(name), within=120.0)
     upgrade = Stage("upgrade", [upgraded, *([do(rebooted)] if reboot else [])], hosts(name), until=well)
     parts: list[Stage] = [upgrade]
@@ -300,8 +305,8 @@ def due(task: Task) -> Result[Due]:
     roles = [role for role in ("hypervisor", *_ORDER) if role and task.host.has_parent_group(role)]
     version = (observe_member(task).value.version or "") if "db" in roles else ""
     held = holder(task).value if "loadbalancer" in roles else None
-    compute = task.host.has_parent_group("compute")
-    return node.done(replace(found, role=roles[0] if roles else "", version=version, held=held, compute=compute))
+    compute, here = task.host.has_parent_group("compute"), task.host.get("connection") == "local"
+    return node.done(replace(found, role=roles[0] if roles else "", version=version, held=held, compute=compute, here=here))
 
 
 def lists(task: Task) -> Result[None]:

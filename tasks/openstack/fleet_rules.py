@@ -179,7 +179,8 @@ def not_removable(fleet: Fleet, node: str, *, fenced: bool = False) -> list[str]
     """Why the records of a node must stay: it has instances, may get one at any moment, or would enter itself again."""
     one = fleet.of(node)
     if one is None:
-        return []
+        near = [each.host for each in fleet.computes if each.host.startswith(f"{node}.")]
+        return [f"the cloud has {host}, not {node}: the inventory has to call it as Nova does" for host in near]
     if one.instances:
         return [f"{node} has instances: {names(one.instances)}; compute.drain it first, or compute.evacuate if it is dead"]
     if left := (*one.unconfirmed, *one.resized):

@@ -97,7 +97,7 @@ def _users(cloud: Api, project: str, wanted: Project, now: Seen) -> None:
 
 def _join(cloud: Connection, project: str, user: str, role: str) -> None:
     identity = _any(cloud).identity
-    identity.assign_project_role_to_user(identity.find_project(project), identity.find_user(user), role)
+    identity.assign_project_role_to_user(identity.find_project(project), identity.find_user(user, domain_id="default"), role)
 
 
 def _quotas(cloud: Api, project: str, wanted: Project, now: Seen) -> None:
@@ -191,7 +191,7 @@ def _mine(cloud: Connection, kind: str, project: str, title: str = "") -> Any:
 def _look(cloud: Connection, name: str, wanted: Project) -> Seen:
     identity, network = _any(cloud).identity, _any(cloud).network
     role = next((found.id for one in ROLES if (found := identity.find_role(one))), "")
-    users = {each.name: each.id for each in identity.users()}
+    users = {each.name: each.id for each in identity.users() if each.domain_id == "default"}  # a directory may have one too
     found = identity.find_project(name)
     if found is None:
         return Seen(role=role, users=users)

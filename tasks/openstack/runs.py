@@ -34,8 +34,11 @@ IFS= read -r OS_BOOTSTRAP_PASSWORD; export OS_BOOTSTRAP_PASSWORD
 exec runuser -u keystone -- keystone-manage bootstrap --bootstrap-region-id "$1" \
     --bootstrap-admin-url "$2" --bootstrap-internal-url "$2" --bootstrap-public-url "$2"
 """
-# 0: the password is right. Else there may be no such user, or another password.
-_MESSAGES_LOOK = "rabbitmqctl --quiet authenticate_user openstack >/dev/null 2>&1"
+# 0: the password is right, and it may do everything. Else there may be no such user, or another password.
+_MESSAGES_LOOK = r"""
+rabbitmqctl --quiet authenticate_user openstack >/dev/null 2>&1 &&
+    rabbitmqctl --quiet list_user_permissions openstack </dev/null | grep -qx '/[[:space:]]\.\*[[:space:]]\.\*[[:space:]]\.\*'
+"""
 _MESSAGES = r"""
 IFS= read -r word
 verb=add_user

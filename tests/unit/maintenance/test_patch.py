@@ -140,6 +140,22 @@ def test_who_has_the_address_is_the_last_of_the_balancers() -> None:
         decided(Seen({"lb1": has}, {"lb2": "under maintenance: disk"}))
 
 
+def test_the_machine_that_this_runs_on_does_not_boot() -> None:
+    """It would end the run with the rest half done: its packages come, and its boot is named."""
+    here = Due(NEWER, "libc6", here=True)
+    chain = decided(Seen({"here": here, "a": Due(boot="libc6")}))
+    assert (names(chain), chain.due) == (
+        ["here", "a"],
+        ("here is the machine that this runs on: boot it by hand (libc6).",),
+    )
+    (unit, _) = chain.parts
+    assert isinstance(unit, Chain)
+    (upgrade,) = unit.parts
+    assert isinstance(upgrade, Stage)
+    assert [bound.name for bound in upgrade.bound] == ["upgraded"]
+    assert names(decided(Seen({"here": replace(here, newer=())}))) == []
+
+
 def test_a_balancer_that_was_left_aside_is_finished() -> None:
     """Nothing is to come for it any more, and its keepalived does not run: it has a turn, before the one with the address."""
     aside = Due(role="loadbalancer", held=held("lb1", keepalived=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from nornir_stack import schema
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.openstack.agents import OVS_AGENT, Agent
 from nornir_stack.tasks.openstack.external import mapped, ml2, up_unit
+from nornir_stack.tasks.openstack.projects import _look
 from nornir_stack.tasks.openstack.removal import Hanging
 from nornir_stack.tasks.openstack.settings import Cloud
 
@@ -146,3 +148,14 @@ def test_cards_are_up_after_a_boot(tmp_path: Path) -> None:
     assert done.stdout == "".join(f"link set dev {name} up\n" for name in ("br-ex", "ex1", "br-ex2", "ex2"))
     assert done.returncode == 1
     assert "WantedBy=multi-user.target\n" in text
+
+
+def test_a_directorys_user_is_not_the_one_of_a_project() -> None:
+    """It has the name of one and another domain: that of the inventory is made, and nobody else becomes a member."""
+    rows = (("alice", "1", "people"), ("bob", "2", "default"))
+    users = [SimpleNamespace(name=name, id=number, domain_id=domain) for name, number, domain in rows]
+    identity = SimpleNamespace(
+        users=lambda: users, find_role=lambda _name: SimpleNamespace(id="r"), find_project=lambda _name: None
+    )
+    wanted = read(public=ONE).projects
+    assert _look(SimpleNamespace(identity=identity, network=None), "test", wanted).users == {"bob": "2"}  # type: ignore[arg-type]

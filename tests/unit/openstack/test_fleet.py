@@ -266,6 +266,12 @@ def test_records_stay_while_they_are_needed(now: Compute, fenced: bool, said: st
     assert said in reason(compute._removing, Seen({"cloud1": fleet(now)}), node="n1", fenced=fenced)
 
 
+def test_a_node_that_nova_calls_otherwise_keeps_its_services() -> None:
+    """It is not gone from the books: its services would stop under its instances."""
+    seen = Seen({"cloud1": fleet(node("n1.example.org", one("web")))})
+    assert "the cloud has n1.example.org, not n1" in reason(compute._removing, seen, node="n1", fenced=False)
+
+
 def test_services_stop_before_the_records_go() -> None:
     """Else they enter themselves again; on a node that is off there is nothing to stop."""
     seen = Seen({"cloud1": fleet(node("n1", enabled=False, up=False))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,3 +82,25 @@ def test_a_node_that_does_not_come_into_the_cell_is_told(called: Path, monkeypat
     assert not called.exists()
     dead = Cell({"n2": False}, frozenset({"n2"}), frozenset())
     assert run(Nova(called, dead), monkeypatch).changed == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "given", "right"),
+    [
+        ("the-word", "/\\t.*\\t.*\\t.*", True),
+        ("another", "/\\t.*\\t.*\\t.*", False),
+        ("the-word", "", False),
+        ("the-word", "/\\t^x\\t.*\\t.*", False),
+    ],
+)
+def test_the_user_of_the_messages_may_do_what_it_needs(word: str, given: str, right: bool, tmp_path: Path) -> None:
+    """A user that was made by a run that was cut there has its password and may nothing yet: that is not as wanted."""
+    rabbitmqctl = f"""#!/bin/sh
+case $2 in authenticate_user) read -r word; [ "$word" = the-word ];;
+list_user_permissions) printf '{given}\\n';; esac
+"""
+    (tmp_path / "rabbitmqctl").write_text(rabbitmqctl)
+    (tmp_path / "rabbitmqctl").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", runs._MESSAGES_LOOK], env=env, input=f"{word}\n", text=True, check=False)
+    assert (done.returncode == 0) is right
