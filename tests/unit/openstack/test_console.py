@@ -9,7 +9,7 @@ import pytest
 
 from nornir_stack import schema
 from nornir_stack.seen import Seen
-from nornir_stack.tasks.openstack.console import cause, page_comes
+from nornir_stack.tasks.openstack.console import _planned, cause, page_comes
 from nornir_stack.tasks.openstack.files import Console, merged, proxy_tls, screens
 from nornir_stack.tasks.openstack.screens import Screens, disagreeing, said, screen_fails
 from nornir_stack.tasks.openstack.settings import OpenStack
@@ -49,6 +49,11 @@ def test_what_cannot_be_is_refused(data: dict[str, str], said: str) -> None:
     value, complaints = schema.read(OpenStack, data)
     assert value is None
     assert said in complaints[0].text
+
+
+def test_the_certificate_is_looked_at_before_any_node_changes() -> None:
+    """Else the compute nodes give out https URLs already when the proxy's own node refuses."""
+    assert [part.name for part in _planned(Seen({"c1": RIGHT})).parts] == ["certificate", "compute", "controller", "agree"]
 
 
 def test_sections_are_put_together_key_by_key() -> None:
