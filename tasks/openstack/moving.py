@@ -279,9 +279,13 @@ def _left(cloud: Connection, provider: str) -> dict[str, dict[str, Any]]:
 
 def _providers(cloud: Connection, node: str, known: str, others: set[str]) -> list[str]:
     """The provider that Placement has of a node: the `known` one, and by its name one whose service is gone."""
-    rows = got(_any(cloud).placement, "/resource_providers", "1.14")["resource_providers"]
+    placement = _any(cloud).placement
+    rows = got(placement, "/resource_providers", "1.14")["resource_providers"]
     roots = [row for row in rows if not row["parent_provider_uuid"] and row["uuid"] not in others]
-    return [row["uuid"] for row in roots if row["uuid"] == known or f"{row['name']}.".startswith(f"{node}.")]
+    named = [row["uuid"] for row in roots if f"{row['name']}.".startswith(f"{node}.") and row["uuid"] != known]
+    # what shares a disk, say, may have such a name too
+    of_nova = [one for one in named if "MEMORY_MB" in got(placement, f"/resource_providers/{one}/inventories")["inventories"]]
+    return [row["uuid"] for row in roots if row["uuid"] == known] + of_nova
 
 
 def _forget(cloud: Connection, provider: str) -> None:
