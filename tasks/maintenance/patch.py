@@ -102,8 +102,8 @@ class Due:
 
     @property
     def shares(self) -> bool:
-        """It has a virtual address that another balancer may take."""
-        return bool(self.held and self.held.shared and self.held.peers)
+        """It serves at a virtual address that another balancer may take."""
+        return bool(self.held and self.held.shared and self.held.peers and (self.held.keepalived or self.held.haproxy))
 
     @property
     def aside(self) -> bool:

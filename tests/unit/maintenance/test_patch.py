@@ -122,6 +122,9 @@ def test_how_each_role_is_taken_out() -> None:
     assert stages[back].always
     assert names(turn("db1", Due(NEWER, role="db", held=held("lb2")), reboot=True)) == [away, *steps, back, "well"]
     assert names(turn("lb1", Due(NEWER, role="loadbalancer", held=held()), reboot=True)) == ["upgrade"]
+    idle = held("lb2", keepalived=False, haproxy=False)  # declared, and not put up yet
+    assert names(turn("lb1", Due(NEWER, role="loadbalancer", held=idle), reboot=True)) == ["upgrade"]
+    assert decided(Seen({"lb1": Due(role="loadbalancer", held=idle)})).parts == ()
     (upgrade,) = turn("any", Due(NEWER), reboot=False).parts
     assert isinstance(upgrade, Stage)
     assert [bound.name for bound in upgrade.bound] == ["upgraded"]
