@@ -53,7 +53,8 @@ class Seen:
 def project(task: Task, *, project: str) -> Result[Seen]:
     """Have one project of the inventory. What is there keeps its id; passwords of users that are there are not touched.
 
-    Raises UsageError for one that the inventory does not have, Refused where its subnet is another.
+    Raises UsageError for one that the inventory does not have, Refused where its subnet is another, or the network that it is
+    to lead to is not there.
     """
     node = Node(task)
     settings = of_inventory(task.nornir.inventory)
@@ -67,6 +68,9 @@ def project(task: Task, *, project: str) -> Result[Seen]:
         raise Refused(
             f"the subnet of the project {project} is {now.cidr}, not {wanted.cidr}: remove it first, or correct the inventory"
         )
+    outside = wanted.external if wanted.external and now.leads_to != wanted.external else ""
+    if outside and cloud.read(f"the network {outside}", lambda c: _any(c).network.find_network(outside)) is None:
+        raise Refused(f"the cloud has no network {outside}: run openstack.external_networks first")
     if not now.project:
         cloud.change(
             f"make the project {project}", lambda c: _any(c).identity.create_project(name=project, domain_id="default")
@@ -153,8 +157,6 @@ def _make_subnet(cloud: Connection, project: str, wanted: Project) -> None:
 def _lead(cloud: Connection, project: str, external: str) -> None:
     network = _any(cloud).network
     outside = network.find_network(external)
-    if outside is None:
-        raise Refused(f"the cloud has no network {external}: run openstack.external_networks first")
     network.update_router(_mine(cloud, "routers", project), external_gateway_info={"network_id": outside.id})
 
 

@@ -9,6 +9,7 @@ import pytest
 from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.connections.openstack import Api
 from nornir_stack.select import role
+from nornir_stack.tasks.openstack import projects
 from nornir_stack.tasks.openstack.compute import drain
 from nornir_stack.tasks.openstack.fleet_rules import Fenced
 from nornir_stack.tasks.openstack.load_balancer import load_balancer, load_balancers
@@ -198,3 +199,30 @@ def test_a_load_balancer_is_made_and_corrected(pretend: Pretend) -> None:
     assert after.ok, after
     assert {a: w for a, (_, w, _) in after.value(load_balancer, "cloud1").members.items()} == {"10.1.0.11": 5, "10.1.0.13": 1}
     assert [method for method, _, _ in pretend.state.asked[sent:]] == ["PUT", "POST", "DELETE", "PUT"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"external": "publik"}, "the cloud has no network publik: run openstack.external_networks first"),
+        ({"subnet": "inner"}, "the project test has no subnet inner"),
+    ],
+)
+def test_what_a_load_balancer_stands_on_is_looked_at_first(pretend: Pretend, wrong: dict[str, str], said: str) -> None:
+    """Nothing of it is made where a later part could not be; a dry run says the same."""
+    nr = site(balancers={"balancers": {"db": {"project": "test", "members": {"10.1.0.11": 1}, **wrong}}})
+    for dry_run in (True, False):
+        report = load_balancers().run(nr, dry_run=dry_run)
+        assert said in report.stages[-1].host("cloud1").error
+    assert pretend.state.asked == []
+
+
+def test_a_project_that_leads_nowhere_is_not_begun(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The external network is looked for before the project is made."""
+    monkeypatch.setattr(projects, "_look", lambda *_: projects.Seen(role="r"))
+    wanted = {"physical_network": "p", "bridge": "b", "nic": "n", "cidr": "203.0.113.0/24", "gateway": "203.0.113.1"}
+    external = {"outside": {**wanted, "first": "203.0.113.100", "last": "203.0.113.200"}}
+    nr = site(cloud={"external": external, "projects": {"x": {"cidr": "10.1.0.0/24", "external": "outside"}}})
+    report = Chain("c", Stage("s", [do(projects.project, project="x")], CLOUD)).run(nr)
+    assert "the cloud has no network outside: run" in report.stage("s").host("cloud1").error
+    assert pretend.state.asked == []
