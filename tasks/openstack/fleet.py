@@ -41,7 +41,8 @@ class Compute:
 
     `room` is what Placement would still give, by resource class; `unconfirmed` are instances that were moved off it cold,
     whose disks it still has, `resized` those that got another flavor and left it so, which may still be reverted to it.
-    `provider` is its id in Placement, '' where it never reported.
+    `provider` is its id in Placement, '' where it never reported; `strangers` are those who have something of it there and are
+    no instance of the cloud.
     """
 
     host: str
@@ -55,6 +56,7 @@ class Compute:
     instances: tuple[Instance, ...] = ()
     unconfirmed: tuple[Instance, ...] = ()
     resized: tuple[Instance, ...] = ()
+    strangers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,10 @@ def _look(cloud: Connection, declared: tuple[str, ...]) -> Fleet:
         host = service["host"]
         provider = next((str(each["id"]) for each in hypervisors if each["service"]["host"] == host), "")
         room, needs = _resources(cloud, provider)
+        waiting = {
+            kind: tuple(_instance(one, {}) for one in servers if _waits(one) and left.get(one.id) == (host, kind))
+            for kind in ("migration", "resize")
+        }
         found.append(
             Compute(
                 host,
@@ -104,10 +110,9 @@ def _look(cloud: Connection, declared: tuple[str, ...]) -> Fleet:
                 provider,
                 room,
                 tuple(_instance(one, needs) for one in servers if one.compute_host == host),
-                *(
-                    tuple(_instance(one, {}) for one in servers if _waits(one) and left.get(one.id) == (host, kind))
-                    for kind in ("migration", "resize")
-                ),
+                waiting["migration"],
+                waiting["resize"],
+                tuple(sorted(set(needs) - {one.id for one in servers})),
             )
         )
     agents = tuple((each.id, each.host, each.binary) for each in network.agents())

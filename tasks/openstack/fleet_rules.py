@@ -192,4 +192,12 @@ def not_removable(fleet: Fleet, node: str, *, fenced: bool = False) -> list[str]
         return [f"{node} is in service, so Nova may start an instance on it at any moment: compute.drain it first"]
     if fenced and one.up:
         return [f"nova-compute on {node} is up in Nova's eyes, so it is not off: leave out fenced="]
-    return []
+    return [unexplained(node, one.strangers)] if one.strangers else []
+
+
+def unexplained(node: str, consumers: Iterable[str]) -> str:
+    """That a node's provider has allocations which nobody may take away by guess: it would free a place that somebody has."""
+    return (
+        f"Placement has allocations on {node} that no instance there explains: {', '.join(consumers)}; see what each is"
+        " (openstack server show ID), delete those of nobody (openstack resource provider allocation delete ID), run again"
+    )

@@ -9,7 +9,7 @@ from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.tasks.openstack.agents import OVS_AGENT
 from nornir_stack.tasks.openstack.fleet import checked, fleet_of, got
-from nornir_stack.tasks.openstack.fleet_rules import MIGRATING, not_drainable, not_removable, under_way, unknown
+from nornir_stack.tasks.openstack.fleet_rules import MIGRATING, not_drainable, not_removable, under_way, unexplained, unknown
 from nornir_stack.tasks.openstack.plane import CONTROLLER, NETWORK, address_of
 from nornir_stack.tasks.system.services import service
 
@@ -135,7 +135,8 @@ def unregistered(task: Task, *, node: str) -> Result[None]:
     known, others = one.provider if one else "", {each.provider for each in fleet.computes if each.host != node}
     for provider in cloud.read(f"what Placement has of {node}", lambda c: _providers(c, node, known, others)):
         given = cloud.read("what is left in Placement", lambda c, p=provider: _left(c, p))  # type: ignore[misc]
-        refuse_held(node, [consumer for consumer, rest in given.items() if not rest["allocations"]])
+        if here_alone := [consumer for consumer, rest in given.items() if not rest["allocations"]]:
+            raise Refused(unexplained(node, here_alone))
         for consumer, rest in given.items():
             what = f"take {node} out of the allocation of {consumer}, which left it"
             cloud.change(what, lambda c, i=consumer, r=rest: _put(c, i, r), repeatable=True)  # type: ignore[misc]
@@ -153,16 +154,6 @@ def unregistered(task: Task, *, node: str) -> Result[None]:
         what = f"remove the provider of {node} from Placement"
         cloud.change(what, lambda c, p=provider: _forget(c, p), repeatable=True)  # type: ignore[misc]
     return here.done()
-
-
-def refuse_held(node: str, consumers: Sequence[str]) -> None:
-    """Raise Refused for allocations on a node's provider whose instances Nova does not have there: a guess would free a place
-    that somebody has."""
-    if consumers:
-        raise Refused(
-            f"Placement has allocations on {node} that no instance there explains: {', '.join(consumers)}; see what each is"
-            " (openstack server show ID), delete those of nobody (openstack resource provider allocation delete ID), run again"
-        )
 
 
 def silent(task: Task, *, node: str) -> Result[str]:

@@ -259,6 +259,7 @@ def test_fenced_names_the_same_node() -> None:
         (node("n1", one("web"), enabled=False), False, "n1 has instances: web"),
         (node("n1"), False, "n1 is in service"),
         (node("n1", enabled=False), True, "n1 is up in Nova's eyes, so it is not off"),
+        (node("n1", enabled=False, strangers=("x-1",)), False, "that no instance there explains: x-1"),
     ],
 )
 def test_records_stay_while_they_are_needed(now: Compute, fenced: bool, said: str) -> None:
