@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from nornir_stack.command import sh
 from nornir_stack.node import Node
+from nornir_stack.seen import Seen
+from nornir_stack.select import role
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.loadbalancer.config import template_text
 from nornir_stack.tasks.loadbalancer.pair import (
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
-    from nornir_stack.seen import Seen
     from nornir_stack.tasks.loadbalancer.pair import Pair, Sight
 
 _DROP_IN = "/etc/systemd/system/keepalived.service.d/nornir-stack.conf"
@@ -154,13 +155,17 @@ def retire(node: Node) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """A balancer and its virtual address: `here` (it has it), `shared`, and whether keepalived and haproxy run."""
+    """A balancer and its virtual address: `here` (it has it), `shared`, and whether keepalived and haproxy run.
+
+    `peers` are the others that the inventory gives the same address.
+    """
 
     address: str
     shared: bool
     here: bool
     keepalived: bool
     haproxy: bool
+    peers: tuple[str, ...] = ()
 
 
 def holder(task: Task) -> Result[Held]:
@@ -169,7 +174,13 @@ def holder(task: Task) -> Result[Held]:
     mine = settings_of(task.host, LoadBalancer)
     said = set(node.read(sh(_HELD, str(mine.virtual_address))).lines)
     shared = mine.keepalived is not None
-    return node.done(Held(str(mine.virtual_address), shared, "here" in said, "keepalived" in said, "haproxy" in said))
+    inventory = task.nornir.inventory
+    peers = tuple(
+        other
+        for other in role("loadbalancer").hosts(inventory)
+        if other != node.name and settings_of(inventory.hosts[other], LoadBalancer).virtual_address == mine.virtual_address
+    )
+    return node.done(Held(str(mine.virtual_address), shared, "here" in said, "keepalived" in said, "haproxy" in said, peers))
 
 
 def one_holds(seen: Seen[Held]) -> list[str]:
@@ -183,6 +194,39 @@ def one_holds(seen: Seen[Held]) -> list[str]:
         if len(holders) > 1:
             problems.append(f"{' and '.join(holders)} have the virtual address {address} at once: they do not hear each other")
     return problems
+
+
+def nobody_else(seen: Seen[Held], host: str) -> list[str]:
+    """Why `host` may not give its shared address away: none of those that share it would take it."""
+    if host not in seen:
+        return [f"{host} was not seen: {seen.missing.get(host, '')}"]
+    mine = seen[host]
+    if not mine.shared or not mine.peers or any(_serves(seen, peer) for peer in mine.peers):
+        return []
+    whys = (f"{peer} {'does not run both haproxy and keepalived' if peer in seen else 'was not seen'}" for peer in mine.peers)
+    return [f"nobody would take the virtual address {mine.address} from {host}: {', '.join(whys)}"]
+
+
+def _serves(seen: Seen[Held], host: str) -> bool:
+    return host in seen and seen[host].keepalived and seen[host].haproxy
+
+
+def given_away(seen: Seen[Held], host: str) -> list[str]:
+    """That the address which `host` shares is on exactly one other."""
+    if host not in seen:
+        return [f"{host} was not seen: {seen.missing.get(host, '')}"]
+    holders = [other for other in (host, *seen[host].peers) if other in seen and seen[other].here]
+    if len(holders) == 1 and holders[0] != host:
+        return []
+    who = " and ".join(holders) or "nobody"
+    return [f"the virtual address {seen[host].address} is on {who}, and not on another than {host}"]
+
+
+def one_of_them_holds(seen: Seen[Held], host: str) -> list[str]:
+    """`one_holds`, of those alone that share an address with `host`."""
+    if host not in seen:
+        return [f"{host} was not seen: {seen.missing.get(host, '')}"]
+    return one_holds(Seen({other: held for other, held in seen.items() if other in {host, *seen[host].peers}}))
 
 
 def in_turn(seen: Seen[Held]) -> list[str]:

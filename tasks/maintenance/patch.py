@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.command import sh
 from nornir_stack.errors import ConnectionFailed, Refused, TimedOut
 from nornir_stack.node import Node
-from nornir_stack.select import hosts
+from nornir_stack.seen import Seen
+from nornir_stack.select import hosts, role
 from nornir_stack.tasks.cluster.judge import not_grown
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.product import DB
@@ -19,11 +20,15 @@ from nornir_stack.tasks.cluster.roll import back, gate
 from nornir_stack.tasks.cluster.roll import restarted as member_started
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER
+from nornir_stack.tasks.loadbalancer.deploy import SETTLE_SECONDS
 from nornir_stack.tasks.loadbalancer.health import DRAIN_FLAG, drain_flag
+from nornir_stack.tasks.loadbalancer.keepalived import given_away, holder, nobody_else, one_of_them_holds
 from nornir_stack.tasks.loadbalancer.runtime import set_server
 from nornir_stack.tasks.maintenance.power import stop_member
 from nornir_stack.tasks.maintenance.reading import kernel as read_kernel
 from nornir_stack.tasks.maintenance.survey import NODES, on_purpose
+from nornir_stack.tasks.openstack.fleet import computes, names
+from nornir_stack.tasks.openstack.fleet_rules import only
 from nornir_stack.tasks.system.services import service
 
 if TYPE_CHECKING:
@@ -32,8 +37,10 @@ if TYPE_CHECKING:
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
-    from nornir_stack.seen import Seen
+    from nornir_stack.tasks.loadbalancer.keepalived import Held
+    from nornir_stack.tasks.openstack.fleet import Fleet
 
+CLOUD = role("cloud")
 BOOT_SECONDS = 600.0
 _UPGRADE_SECONDS = 3600.0
 # The order of the turns; a node of several roles has the first of them.
@@ -77,7 +84,8 @@ class Due:
     """What a node has to come. `newer`: package and version; `boot`: why a boot is due, empty if not.
 
     `role` decides how it is taken out of service; `boot_id` differs after each boot; `active`: services that run;
-    `drained`: a run that was cut left it out of service.
+    `drained`: a run that was cut left it out of service; `compute`: it runs instances of the cloud; `held`: what a load
+    balancer has of its virtual address; `here`: it is the machine that this runs on, whose boot would end the run.
     """
 
     newer: tuple[str, ...] = ()
@@ -88,15 +96,30 @@ class Due:
     active: tuple[str, ...] = ()
     version: str = ""
     drained: bool = False
+    compute: bool = False
+    held: Held | None = None
+    here: bool = False
+
+    @property
+    def shares(self) -> bool:
+        """It serves at a virtual address that another balancer may take."""
+        return bool(self.held and self.held.shared and self.held.peers and (self.held.keepalived or self.held.haproxy))
+
+    @property
+    def aside(self) -> bool:
+        """Its keepalived was left stopped."""
+        return self.shares and not (self.held and self.held.keepalived)
 
 
 def patch(*, nodes: Sequence[str] = (), reboot: bool = True) -> Chain:
     """Bring all nodes' packages to the newest that their sources have, one node after the other.
 
     A database member goes through galera.roll's gate: drained, stopped, upgraded, booted if that is due, Synced, back in
-    service. A load balancer gives its virtual address away first, if another one can take it. Hypervisors are left to their
-    own chain, since their machines have to be moved, and are named. The first surprise (a unit that failed, a member that is
-    not Synced, a node that does not come back) ends it; run again, it goes on from what it finds.
+    service. A load balancer gives its virtual address away first, who has it after the others; refused while none of them
+    would take it. Compute nodes are upgraded as they stand, and boot last, those alone that compute.drain has emptied.
+    Hypervisors are left to their own chain, since their machines have to be moved, and are named. The first surprise (a
+    unit that failed, a member that is not Synced, a node that does not come back) ends it; run again, it goes on from what
+    it finds.
 
     nodes: these and no others.
     reboot: boot a node where a newer kernel or a package asks for it.
@@ -121,21 +144,75 @@ def planned(seen: Seen[Due], *, nodes: Sequence[str], reboot: bool) -> Chain:
     if problems := [*unknown, *unseen, *ill, *beyond]:
         raise Refused(f"Nothing is patched: {'; '.join(problems)}.")
     wanted = {host: one for host, one in seen.items() if not nodes or host in nodes}
-    found = {host: one for host, one in wanted.items() if one.newer or one.drained or (one.boot and reboot)}
+    found = {host: one for host, one in wanted.items() if one.newer or one.drained or one.aside or (one.boot and reboot)}
+    mine = [host for host, one in found.items() if one.here and one.boot and reboot]
+    found = {host: one for host, one in found.items() if host not in mine or one.newer}
     left = [host for host, one in found.items() if one.role == "hypervisor"]
-    turns = sorted((host for host in found if host not in left), key=lambda host: _place(found[host].role))
-    units = [turn(host, found[host], alone=_alone(host, seen), reboot=reboot) for host in turns]
+    turns = sorted((host for host in found if host not in left), key=lambda host: _place(found[host]))
+    # one that was left aside has its turn, and its keepalived back, before the one that has the address
+    helds = {host: one.held for host, one in seen.items() if one.held}
+    balancers = Seen({host: replace(held, keepalived=held.keepalived or host in turns) for host, held in helds.items()})
+    if stuck := [why for host in turns if (held := found[host].held) and held.here for why in nobody_else(balancers, host)]:
+        raise Refused(f"Nothing is patched: {'; '.join(stuck)}.")
+    # instances would be stopped by a boot: it is for the end, when the cloud says what runs there
+    of_cloud = [host for host in turns if found[host].compute and reboot and not found[host].here]
+    units: list[Chain | Plan[Fleet]] = [
+        turn(host, found[host], reboot=reboot and host not in of_cloud)
+        for host in turns
+        if host not in of_cloud or found[host].newer or found[host].drained or found[host].aside
+    ]
+    if of_cloud:
+        units.append(Plan("compute nodes", computes, partial(emptied, nodes=tuple(of_cloud)), CLOUD))
     reasons = [f"{host}: {_why(found[host])}." for host in turns] or ["No node has anything to come."]
     due_later = [f"{host} is a hypervisor: its machines have to be moved first ({_why(found[host])})." for host in left]
+    due_later += [f"{host} is the machine that this runs on: boot it by hand ({seen[host].boot})." for host in mine]
     return Chain("patch", *units, reasons=reasons, due=due_later)
 
 
-def _place(role: str) -> int:
-    return _ORDER.index(role) if role in _ORDER else 0
+def _place(one: Due) -> tuple[int, bool]:
+    """The turn of its role; of balancers that share an address the one that has it is the last."""
+    return _ORDER.index(one.role) if one.role in _ORDER else 0, one.shares and bool(one.held and one.held.here)
 
 
-def _alone(host: str, seen: Seen[Due]) -> bool:
-    return [name for name, one in seen.items() if one.role == seen[host].role] == [host]
+def emptied(seen: Seen[Fleet], *, nodes: Sequence[str]) -> Chain:
+    """Compute nodes looked at once more, by what the cloud says of them. Pure."""
+    fleet, why = None, ""
+    try:
+        fleet = only(seen)
+    except Refused as error:
+        why = str(error)
+    return Chain("compute nodes", Plan("boots", due, partial(boots, fleet=fleet, why=why), hosts(*nodes)))
+
+
+def boots(seen: Seen[Due], *, fleet: Fleet | None, why: str = "") -> Chain:
+    """A turn for each compute node that has to boot and that nothing runs on; the others are named as due. Pure."""
+    if seen.missing:
+        unseen = "; ".join(f"{host} was not seen: {reason}" for host, reason in seen.missing.items())
+        raise Refused(f"No compute node boots: {unseen}.")
+    waiting = {host: one for host, one in seen.items() if one.boot}
+    keeps = {host: in_use(fleet, host) if fleet else f"nobody says what runs there ({why})" for host in waiting}
+    free = [host for host in waiting if not keeps[host]]
+    return Chain(
+        "boots",
+        *(turn(host, waiting[host], reboot=True) for host in sorted(free, key=lambda host: _place(waiting[host]))),
+        reasons=[f"{host} was emptied: it boots, and is back in service by compute.add node={host}." for host in free],
+        due=[
+            f"{host}: a boot is due ({one.boot}), and {keeps[host]}: compute.drain node={host}, maintenance.patch nodes={host},"
+            f" compute.add node={host}."
+            for host, one in waiting.items()
+            if keeps[host]
+        ],
+    )
+
+
+def in_use(fleet: Fleet, node: str) -> str:
+    """What a boot of a compute node would stop, or could meet; '' for nothing. Pure."""
+    one = fleet.of(node)
+    if one is None:
+        return "the cloud has no nova-compute of that name"
+    if one.instances:
+        return f"instances are on it ({names(one.instances)})"
+    return "it is in service, so that one may start at any moment" if one.enabled else ""
 
 
 def _why(one: Due) -> str:
@@ -143,11 +220,13 @@ def _why(one: Due) -> str:
     packages = f"{count} newer package{'s' if count != 1 else ''}" if count else ""
     boot = f"a boot is due ({one.boot})" if one.boot else ""
     drained = "it was left out of service" if one.drained else ""
-    return ", ".join(filter(None, [packages, boot, drained]))
+    aside = "keepalived does not run" if one.aside else ""
+    return ", ".join(filter(None, [packages, boot, drained, aside]))
 
 
-def turn(name: str, one: Due, *, alone: bool, reboot: bool) -> Chain:
+def turn(name: str, one: Due, *, reboot: bool) -> Chain:
     """One node's turn. Pure."""
+    reboot = reboot and not one.here
     well = Check(due, partial(not_well, name=name, before=one.active), hosts(name), within=120.0)
     upgrade = Stage("upgrade", [upgraded, *([do(rebooted)] if reboot else [])], hosts(name), until=well)
     parts: list[Stage] = [upgrade]
@@ -163,9 +242,18 @@ def turn(name: str, one: Due, *, alone: bool, reboot: bool) -> Chain:
             *back(name),
             Stage("well", [], hosts(name), until=well),
         ]
-    elif one.role == "loadbalancer" and not alone:
-        parts = [Stage("give the address away", [do(address, here=False)], hosts(name)), upgrade]
-        parts.append(Stage("take it back", [do(address, here=True)], hosts(name), always=True))
+    if one.shares:
+        may = Check(holder, partial(nobody_else, host=name), LOADBALANCER)
+        away = Check(holder, partial(given_away, host=name), LOADBALANCER, within=SETTLE_SECONDS)
+        held = Check(holder, partial(one_of_them_holds, host=name), LOADBALANCER, within=SETTLE_SECONDS)
+        if one.role != "db":  # keepalived is among what ran, so this is looked at when it runs again
+            parts = [replace(upgrade, until=None), Stage("well", [], hosts(name), until=well)]
+        parts = [
+            Stage("give the address away", [do(address, here=False)], hosts(name), before=may, until=away),
+            *parts[:-1],
+            Stage("take it back", [do(address, here=True)], hosts(name), always=True, until=held),
+            parts[-1],
+        ]
     left = f"{name} may be left out of service: run maintenance.patch again"
     return Chain(name, *parts, unit=True, left=left)
 
@@ -216,8 +304,9 @@ def due(task: Task) -> Result[Due]:
     found = parse(node.read(sh(_LOOK, DRAIN_FLAG, label="look for what is to come"), timeout=180.0).stdout)
     roles = [role for role in ("hypervisor", *_ORDER) if role and task.host.has_parent_group(role)]
     version = (observe_member(task).value.version or "") if "db" in roles else ""
-    values: dict[str, Any] = {**vars(found), "role": roles[0] if roles else "", "version": version}
-    return node.done(Due(**values))
+    held = holder(task).value if "loadbalancer" in roles else None
+    compute, here = task.host.has_parent_group("compute"), task.host.get("connection") == "local"
+    return node.done(replace(found, role=roles[0] if roles else "", version=version, held=held, compute=compute, here=here))
 
 
 def lists(task: Task) -> Result[None]:

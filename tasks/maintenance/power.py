@@ -39,11 +39,14 @@ def shutdown(*, off: bool = False) -> Chain:
 
     What ran is noted on each node, so that site.start brings up exactly that. The database's writer is stopped last, and
     Galera's own mark of the last member is seen to be on it. Cut anywhere, it goes on when run again.
-    Instances of the cloud are not stopped by it: libvirt-guests does that when their hypervisor goes off.
+    Instances of the cloud are not stopped by it: libvirt-guests of their compute node does that when that is switched off.
 
-    off: switch the nodes off afterwards, hypervisors last.
+    off: switch the nodes off afterwards, hypervisors last; not the machine that this runs on.
     """
-    parts: list[Stage | Plan[Place] | Plan[Member] | Plan[Standing]] = [Plan("look", standing, first_look, NODES)]
+    parts: list[Stage | Plan[Place] | Plan[Member] | Plan[Standing]] = [
+        Plan("look", standing, first_look, NODES),
+        Plan("look at the database", place, may_go_down, DB | LOADBALANCER),
+    ]
     parts += [Stage(f"stop {group}", [do(rest, group=group)], NODES) for group in GROUPS if group != "balancer"]
     parts += [
         Plan("database", place, members_down, DB | LOADBALANCER),
@@ -73,6 +76,16 @@ def first_look(seen: Seen[Standing]) -> Chain:
         raise Refused(f"Nothing is stopped, since not all nodes were seen ({unseen}): maintenance: leaves one out.")
     running = {host: sum(map(len, one.running.values())) for host, one in seen.items()}
     return Chain("seen", reasons=[f"{count} units run on {host}." for host, count in running.items() if count])
+
+
+def may_go_down(seen: Seen[Place]) -> Chain:
+    """The database's own refusals, before anything that needs it is stopped. Pure."""
+    members = members_of(seen)
+    if members and (problems := not_to_be_stopped(seen)):
+        raise Refused(f"Nothing is stopped: {' '.join(problems)}")
+    if members and not any(member.running for _, member in members.items()):
+        return last_noted(members)
+    return Chain("database")
 
 
 def members_down(seen: Seen[Place]) -> Chain:
@@ -216,8 +229,10 @@ def _stopped_cleanly(node: Node) -> Member:
 
 
 def power_off(task: Task) -> Result[None]:
-    """Switch the node off, once nobody waits for an answer any more."""
+    """Switch the node off, once nobody waits for an answer any more. The one that this runs on is left."""
     node = Node(task)
+    if task.host.get("connection") == "local":
+        return node.skipped("this runs here, and has others to switch off: do it by hand")
     node.change(
         "systemd-run", "--quiet", "--on-active=3", "systemctl", "poweroff", what="switch it off", diff=f"-{node.name} is on"
     )

@@ -169,6 +169,8 @@ def _from_here(seen: Seen[UnitState], *, node: str, chosen: tuple[Instance, ...]
 def _from_controller(seen: Seen[str], *, node: str, chosen: tuple[Instance, ...]) -> Chain:
     for host, why in seen.missing.items():
         raise Refused(f"{host} was not seen, so it cannot tell whether {node} answers: {why}")
+    if not len(seen):
+        raise Refused(f"{node} is not evacuated: the inventory has no host of the role controller that could see it answer")
     for host, said in seen.items():
         if said:
             raise Refused(f"{node} is not evacuated: seen from {host}, {said}. Cut its power first.")

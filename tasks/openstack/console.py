@@ -42,6 +42,7 @@ def _planned(seen: Seen[Screens]) -> Chain:
     agree = Check(screens_seen, disagreeing, COMPUTE | CONTROLLER)
     return Chain(
         "in order",
+        Stage("certificate", [readable], CONTROLLER),
         Stage("compute", [console_settings], COMPUTE - CONTROLLER, serial=1),
         Stage("controller", [console_settings], CONTROLLER, serial=1, until=page),
         Stage("agree", [], COMPUTE | CONTROLLER, until=agree),
@@ -59,12 +60,20 @@ def console_settings(task: Task) -> Result[None]:
     wanted = controller(task.nornir.inventory)
     sections = screens(wanted, address_of(task.host))
     if task.host.has_parent_group("controller"):
-        for path in filter(None, (wanted.certificate, wanted.key)):
-            if not node.read("runuser", "-u", "nova", "--", "test", "-r", path, ok=None).ok:
-                raise Refused(f"the proxy's user nova cannot read {path} on {node.name}: put it there, chgrp nova, mode 0640")
+        readable(task)
         firewall(task, purpose="console", ports=[f"{CONSOLE_PORT}/tcp"], sources=["0.0.0.0/0"])
         sections = merged(sections, proxy_tls(wanted))
     apply(task, files={NOVA: sections})
+    return node.done()
+
+
+def readable(task: Task) -> Result[None]:
+    """Observe that the proxy's user can read the inventory's certificate and its key. Raises Refused where not."""
+    node = Node(task)
+    wanted = controller(task.nornir.inventory)
+    for path in filter(None, (wanted.certificate, wanted.key)):
+        if not node.read("runuser", "-u", "nova", "--", "test", "-r", path, ok=None).ok:
+            raise Refused(f"the proxy's user nova cannot read {path} on {node.name}: put it there, chgrp nova, mode 0640")
     return node.done()
 
 

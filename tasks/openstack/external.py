@@ -15,7 +15,7 @@ from nornir_stack.tasks.config.ini import values
 from nornir_stack.tasks.networking.bridge import bridge, open_vswitch
 from nornir_stack.tasks.openstack.applied import applied
 from nornir_stack.tasks.openstack.settings import Cloud
-from nornir_stack.tasks.system.services import unit_state
+from nornir_stack.tasks.system.services import service, unit_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +35,9 @@ NEUTRON = "/etc/neutron/neutron.conf"
 # Debian has two for the server, others one.
 SERVERS = ("neutron-api.service", "neutron-rpc-server.service", "neutron-server.service")
 L3_UNIT = "neutron-l3-agent.service"
+# What `ip link set up` did is gone after a boot, and Open vSwitch lets a card be as it is.
+UP_UNIT = "nornir-stack-external-up.service"
+_UP_FILE = f"/etc/systemd/system/{UP_UNIT}"
 # Kilo's: a value in either ties the agent to one external network.
 _ONE_ONLY = ("external_network_bridge", "gateway_external_network_id")
 
@@ -71,15 +74,18 @@ def external_of(inventory: Inventory, name: str) -> External:
 def bridges(task: Task) -> Result[None]:
     """A network node's bridge for every external network, mapped to its physical network; the l3 agent tied to none.
 
-    What else is mapped stays mapped.
+    A unit has bridges and NICs up after each boot. What else is mapped stays mapped.
     """
     node = Node(task)
     open_vswitch(task)
-    done = set()
+    cards: dict[str, str] = {}
     for one in of_inventory(task.nornir.inventory).external.values():
-        if one.bridge not in done:
+        if one.bridge not in cards:
             node.then(bridge, bridge=one.bridge, ports=[one.nic], physical_network=one.physical_network)
-            done.add(one.bridge)
+            cards[one.bridge] = one.nic
+    if node.write_file(_UP_FILE, up_unit(cards), independent=True):
+        node.change("systemctl", "daemon-reload", repeatable=True)
+    node.then(service, unit=UP_UNIT, state="started", enabled=True)
     text = node.read_file(L3_INI, independent=True) or ""
     tied = {key: "" for key in _ONE_ONLY if values(text, "DEFAULT", key)[-1:] not in {(), ("",)}}
     if tied:
@@ -87,6 +93,23 @@ def bridges(task: Task) -> Result[None]:
     if not node.gate.pending and unit_state(task, unit=L3_UNIT).value.running:
         node.then(applied, unit=L3_UNIT, files=[L3_INI])
     return node.done()
+
+
+def up_unit(cards: Mapping[str, str]) -> str:
+    """A unit of systemd that has bridges and their NICs (bridge to NIC) up at each boot. Pure."""
+    devices = " ".join(name for pair in cards.items() for name in pair)
+    lines = [
+        "[Unit]",
+        "Description=Bridges of external networks and their cards up",
+        "After=network.target openvswitch-switch.service openvswitch.service",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        f"ExecStart=/bin/sh -c 'bad=0; for d in {devices}; do ip link set dev \"$$d\" up || bad=1; done; exit $$bad'",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def allowed(task: Task) -> Result[None]:

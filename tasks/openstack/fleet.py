@@ -40,7 +40,9 @@ class Compute:
     """A nova-compute. `why` is the reason of who disabled it; `forced`: somebody told Nova that it is down.
 
     `room` is what Placement would still give, by resource class; `unconfirmed` are instances that were moved off it cold,
-    whose disks it still has. `provider` is its id in Placement, '' where it never reported.
+    whose disks it still has, `resized` those that got another flavor and left it so, which may still be reverted to it.
+    `provider` is its id in Placement, '' where it never reported; `strangers` are those who have something of it there and are
+    no instance of the cloud.
     """
 
     host: str
@@ -53,6 +55,8 @@ class Compute:
     room: Mapping[str, int] = field(default_factory=dict)
     instances: tuple[Instance, ...] = ()
     unconfirmed: tuple[Instance, ...] = ()
+    resized: tuple[Instance, ...] = ()
+    strangers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,14 +87,18 @@ def _look(cloud: Connection, declared: tuple[str, ...]) -> Fleet:
     compute, network = _any(cloud).compute, _any(cloud).network
     services = got(compute, "/os-services?binary=nova-compute", "2.53")["services"]
     hypervisors = got(compute, "/os-hypervisors/detail", "2.53")["hypervisors"]
-    finished = got(compute, "/os-migrations?migration_type=migration&status=finished", "2.23")["migrations"]
-    left = {one["instance_uuid"]: one["source_compute"] for one in finished}
+    finished = got(compute, "/os-migrations?status=finished", "2.23")["migrations"]
+    left = {one["instance_uuid"]: (one["source_compute"], one["migration_type"]) for one in finished}
     servers = list(compute.servers(details=True, all_projects=True))
     found = []
     for service in services:
         host = service["host"]
         provider = next((str(each["id"]) for each in hypervisors if each["service"]["host"] == host), "")
         room, needs = _resources(cloud, provider)
+        waiting = {
+            kind: tuple(_instance(one, {}) for one in servers if _waits(one) and left.get(one.id) == (host, kind))
+            for kind in ("migration", "resize")
+        }
         found.append(
             Compute(
                 host,
@@ -102,11 +110,18 @@ def _look(cloud: Connection, declared: tuple[str, ...]) -> Fleet:
                 provider,
                 room,
                 tuple(_instance(one, needs) for one in servers if one.compute_host == host),
-                tuple(_instance(one, {}) for one in servers if one.status == "VERIFY_RESIZE" and left.get(one.id) == host),
+                waiting["migration"],
+                waiting["resize"],
+                tuple(sorted(set(needs) - {one.id for one in servers})),
             )
         )
     agents = tuple((each.id, each.host, each.binary) for each in network.agents())
     return Fleet(tuple(sorted(found, key=lambda one: one.host)), agents, declared)
+
+
+def _waits(server: Any) -> bool:
+    """Whether its move is to be confirmed or reverted."""
+    return bool(server.status == "VERIFY_RESIZE")
 
 
 def _instance(server: Any, needs: Mapping[str, Mapping[str, int]]) -> Instance:

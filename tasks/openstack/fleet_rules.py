@@ -19,6 +19,7 @@ WAYS = {"ACTIVE": "as it runs", "PAUSED": "as it is, paused", "SHUTOFF": "switch
 # What Nova evacuates (its API's action evacuate: vm_state active, stopped or error).
 EVACUATED = frozenset({"ACTIVE", "SHUTOFF", "ERROR"})
 MIGRATING = "migrating"
+_UNCONFIRMED = "its owner says which holds, openstack server resize confirm {0} or openstack server resize revert {0}"
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ def not_drainable(fleet: Fleet, node: str) -> list[str]:
         return unknown(fleet, node)
     if one.instances and not one.up:
         return [f"nova-compute on {node} is down: nothing moves off it; see to it, or compute.evacuate once it is off"]
-    problems = []
+    problems = [f"{each.name} was resized and left {node}: {_UNCONFIRMED.format(each.id)}" for each in one.resized]
     for each in one.instances:
         if each.busy and each.busy != MIGRATING:
             problems.append(f"{each.name} is busy ({each.busy}): wait for that")
+        elif each.status == "VERIFY_RESIZE":
+            problems.append(f"{each.name} was resized or moved, and that is not confirmed: {_UNCONFIRMED.format(each.id)}")
         elif each.status not in {*WAYS, "MIGRATING"}:
             problems.append(f"{each.name} is {each.status}: Nova moves none that is so; mend, stop or remove it")
     return problems + no_room(fleet, node, [each for each in one.instances if each.busy != MIGRATING])
@@ -105,7 +108,7 @@ def moves(one: Compute) -> list[str]:
         else f"{each.name} moves off {one.host} {WAYS[each.status]}."
         for each in one.instances
     ]
-    return lines + [f"{each.name} left {one.host} switched off, which is confirmed." for each in one.unconfirmed]
+    return lines + [f"{each.name} left {one.host} by a cold move, which is confirmed." for each in one.unconfirmed]
 
 
 def full(seen: Seen[Fleet], *, node: str, instances: Sequence[str] = ()) -> list[str]:
@@ -130,13 +133,19 @@ def not_evacuable(fleet: Fleet, node: str, *, fenced: str, chosen: Sequence[Inst
     if fenced != node:
         may = "its instances may run all the same"
         return [f"nobody hears of {node}, and {may}: cut its power, see that it is off, and say fenced={node}"]
+    todo = [each for each in chosen if not under_way(each)]
     problems = [
         f"{each.name} is {each.status}: Nova evacuates none that is so; name the others by instances=,"
         " or set its state (openstack server set --state error)"
-        for each in chosen
+        for each in todo
         if each.status not in EVACUATED
     ]
-    return problems + no_room(fleet, node, chosen)
+    return problems + no_room(fleet, node, todo)
+
+
+def under_way(one: Instance) -> bool:
+    """Whether Nova builds it anew by now (its task states rebuilding, rebuild_block_device_mapping, rebuild_spawning)."""
+    return one.busy.startswith("rebuild")
 
 
 def chosen_of(fleet: Fleet, node: str, wanted: Sequence[str]) -> tuple[Instance, ...]:
@@ -156,7 +165,9 @@ def anew(one: Compute, chosen: Iterable[Instance]) -> list[str]:
     """A sentence for each instance that would be built anew."""
     disk = " Its own disk begins again from its image, unless the nodes share their instances' folder."
     return [
-        f"{each.name} ({each.status}) is built anew on another node than {one.host}.{disk if each.local else ''}"
+        f"{each.name} is being built anew already, which is waited for."
+        if under_way(each)
+        else f"{each.name} ({each.status}) is built anew on another node than {one.host}.{disk if each.local else ''}"
         for each in chosen
     ]
 
@@ -168,12 +179,25 @@ def not_removable(fleet: Fleet, node: str, *, fenced: bool = False) -> list[str]
     """Why the records of a node must stay: it has instances, may get one at any moment, or would enter itself again."""
     one = fleet.of(node)
     if one is None:
-        return []
-    if one.instances or one.unconfirmed:
-        there = names((*one.instances, *one.unconfirmed))
-        return [f"{node} has instances: {there}; compute.drain it first, or compute.evacuate if it is dead"]
+        near = [each.host for each in fleet.computes if each.host.startswith(f"{node}.")]
+        return [f"the cloud has {host}, not {node}: the inventory has to call it as Nova does" for host in near]
+    if one.instances:
+        return [f"{node} has instances: {names(one.instances)}; compute.drain it first, or compute.evacuate if it is dead"]
+    if left := (*one.unconfirmed, *one.resized):
+        why = f"{node} still has the disks of {names(left)}, whose move or resize is not confirmed"
+        how = "compute.drain confirms moves, a resize its owner (openstack server resize confirm)"
+        dead = "of a node that is dead nobody can: openstack server set --state active, once it was seen to be well"
+        return [f"{why}: {how}; {dead}"]
     if one.enabled:
         return [f"{node} is in service, so Nova may start an instance on it at any moment: compute.drain it first"]
     if fenced and one.up:
         return [f"nova-compute on {node} is up in Nova's eyes, so it is not off: leave out fenced="]
-    return []
+    return [unexplained(node, one.strangers)] if one.strangers else []
+
+
+def unexplained(node: str, consumers: Iterable[str]) -> str:
+    """That a node's provider has allocations which nobody may take away by guess: it would free a place that somebody has."""
+    return (
+        f"Placement has allocations on {node} that no instance there explains: {', '.join(consumers)}; see what each is"
+        " (openstack server show ID), delete those of nobody (openstack resource provider allocation delete ID), run again"
+    )

@@ -70,13 +70,12 @@ def declared(task: Task) -> Result[tuple[tuple[str, bool], ...]]:
 def ldap_domain(task: Task, *, domain: str) -> Result[str]:
     """Keystone's files for a domain whose users are a directory's (LDAP), and Keystone running with them. The value: its file.
 
-    Raises UsageError for one that the inventory does not have, Refused where its CA's file is not on the controller.
+    Raises UsageError for one that the inventory does not have, Refused where Keystone cannot read its CA's file.
     """
     node = Node(task)
     wanted = directory_of(task.nornir.inventory, domain)
     path = f"{FOLDER}/keystone.{domain}.conf"
-    if wanted.ca and node.stat(wanted.ca, independent=True) is None:
-        raise Refused(f"{node.name} has no {wanted.ca}: put the directory's CA there (FreeIPA: /etc/ipa/ca.crt)")
+    trusts(task, domain=domain)
     packages(task, present=_PACKAGES)
     if not node.gate.pending:
         node.make_folder(FOLDER, mode="0750", owner=_OWNER)
@@ -88,6 +87,19 @@ def ldap_domain(task: Task, *, domain: str) -> Result[str]:
     files = [CONF, path, *([wanted.ca] if wanted.ca else ())]
     node.then(applied, unit=unit, files=files)
     return node.done(path)
+
+
+def trusts(task: Task, *, domain: str) -> Result[None]:
+    """Observe that Keystone can read the file of a directory's CA, as the user that it runs as. Raises Refused where not."""
+    node = Node(task)
+    path = directory_of(task.nornir.inventory, domain).ca
+    if path and node.stat(path, independent=True) is None:
+        raise Refused(f"{node.name} has no {path}: put the directory's CA there (FreeIPA: /etc/ipa/ca.crt)")
+    if path and not node.read("runuser", "-u", "keystone", "--", "test", "-r", path, ok=None, independent=True).ok:
+        raise Refused(
+            f"Keystone's user keystone cannot read {path} on {node.name}: chgrp keystone, mode 0640, and its folders open to it"
+        )
+    return node.done()
 
 
 def domain(task: Task, *, domain: str) -> Result[str]:
@@ -196,6 +208,7 @@ def _parts(seen: Seen[tuple[tuple[str, bool], ...]]) -> Chain:
     ]
     return Chain(
         "in order",
+        Stage("trust", [do(trusts, domain=name) for name in wanted], CONTROLLER),
         # a file of a domain that is not there is passed over when Keystone starts
         Stage("domains", [do(domain, domain=name) for name in wanted], CLOUD),
         Stage("keystone", [do(ldap_domain, domain=name) for name in wanted], CONTROLLER, serial=1),

@@ -52,7 +52,11 @@ def load_balancer(task: Task, *, balancer: str) -> Result[Balanced]:
         raise UsageError(f"balancers has no {balancer!r}{nearest(balancer, known)}")
     wanted, cloud = known[balancer], Cloud(node)
     now = _settled(node, cloud, balancer, wanted)
-    for step in todo(balancer, now, wanted):
+    steps = todo(balancer, now, wanted)
+    kinds = {step.kind for step in steps if step.verb == "make"}
+    if why := cloud.read("what it stands on", lambda c: _lacking(c, wanted, kinds)):
+        raise Refused(why)
+    for step in steps:
         cloud.change(
             step.what(balancer),
             lambda c, s=step: _call(c, balancer, wanted, s),  # type: ignore[misc]
@@ -109,19 +113,28 @@ def _call(cloud: Connection, name: str, wanted: Balancer, step: Todo) -> None:
         _set(cloud, now, step)
 
 
+def _lacking(cloud: Connection, wanted: Balancer, kinds: set[str]) -> str:
+    """What the parts that are to be made need and the cloud has not, told before the first is made; else ''."""
+    if "load balancer" in kinds and _subnet(cloud, wanted) is None:
+        return f"the project {wanted.project} has no subnet {wanted.subnet or wanted.project}"
+    if "floating address" in kinds and _any(cloud).network.find_network(wanted.external) is None:
+        return f"the cloud has no network {wanted.external}: run openstack.external_networks first"
+    return ""
+
+
+def _subnet(cloud: Connection, wanted: Balancer) -> Any:
+    title = wanted.subnet or wanted.project
+    return next(iter(_any(cloud).network.subnets(name=title, project_id=_project(cloud, wanted))), None)
+
+
 def _make_balancer(cloud: Connection, name: str, wanted: Balancer) -> None:
-    owner, title = _project(cloud, wanted), wanted.subnet or wanted.project
-    subnet = next(iter(_any(cloud).network.subnets(name=title, project_id=owner)), None)
-    if subnet is None:
-        raise Refused(f"the project {wanted.project} has no subnet {title}")
+    owner, subnet = _project(cloud, wanted), _subnet(cloud, wanted)
     address = {"vip_address": str(wanted.vip)} if wanted.vip else {}
     _any(cloud).load_balancer.create_load_balancer(name=name, vip_subnet_id=subnet.id, project_id=owner, **address)
 
 
 def _make_floating(cloud: Connection, wanted: Balancer, port: str) -> None:
     outside = _any(cloud).network.find_network(wanted.external)
-    if outside is None:
-        raise Refused(f"the cloud has no network {wanted.external}: run openstack.external_networks first")
     owner = _project(cloud, wanted)
     _any(cloud).network.create_ip(floating_network_id=outside.id, port_id=port, project_id=owner)
 

@@ -9,7 +9,7 @@ from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.tasks.openstack.agents import OVS_AGENT
 from nornir_stack.tasks.openstack.fleet import checked, fleet_of, got
-from nornir_stack.tasks.openstack.fleet_rules import MIGRATING, not_drainable, not_removable, unknown
+from nornir_stack.tasks.openstack.fleet_rules import MIGRATING, not_drainable, not_removable, under_way, unexplained, unknown
 from nornir_stack.tasks.openstack.plane import CONTROLLER, NETWORK, address_of
 from nornir_stack.tasks.system.services import service
 
@@ -72,9 +72,10 @@ def evacuated(task: Task, *, mandate: Fenced) -> Result[tuple[str, ...]]:
     if not one.forced:
         _service(cloud, f"tell Nova that {one.host} is down for good", one, {"forced_down": True})
     _disable(cloud, one, "dead, its power cut")
-    done = [each for each in one.instances if each.id in mandate.instances]
+    # what is under way already may be stuck: it is waited for when the others are safe
+    done = sorted((each for each in one.instances if each.id in mandate.instances), key=under_way)
     for each in done:
-        if each.busy != "rebuilding":
+        if not under_way(each):
             what = f"build {each.name} anew on another node than {one.host}"
             cloud.change(what, lambda c, i=each.id: _act(c, i, {"evacuate": {}}, "2.14"))  # type: ignore[misc]
         if not here.dry_run:
@@ -123,17 +124,23 @@ def stopped(task: Task) -> Result[None]:
 def unregistered(task: Task, *, node: str) -> Result[None]:
     """Take a compute node out of the cloud's books: Nova's service, its provider in Placement, Neutron's agents.
 
-    Agents of a node that also routes stay. Raises Refused while it has instances or is in service.
+    Agents of a node that also routes stay. Raises Refused while it has instances or is in service, or where Placement has
+    allocations on it that nothing known holds.
     """
     here = Node(task)
     cloud, fleet = Cloud(here), fleet_of(here)
     if problems := not_removable(fleet, node):
         raise Refused("; ".join(problems))
     one = fleet.of(node)
-    if one:
-        for consumer, rest in cloud.read("what is left in Placement", lambda c: _left(c, one.provider)).items():
+    known, others = one.provider if one else "", {each.provider for each in fleet.computes if each.host != node}
+    for provider in cloud.read(f"what Placement has of {node}", lambda c: _providers(c, node, known, others)):
+        given = cloud.read("what is left in Placement", lambda c, p=provider: _left(c, p))  # type: ignore[misc]
+        if here_alone := [consumer for consumer, rest in given.items() if not rest["allocations"]]:
+            raise Refused(unexplained(node, here_alone))
+        for consumer, rest in given.items():
             what = f"take {node} out of the allocation of {consumer}, which left it"
             cloud.change(what, lambda c, i=consumer, r=rest: _put(c, i, r), repeatable=True)  # type: ignore[misc]
+    if one:
         what = f"remove nova-compute on {node} from Nova"
         cloud.change(what, lambda c: checked(_any(c).compute.delete(f"/os-services/{one.service}", microversion="2.53")))
     inventory = task.nornir.inventory
@@ -142,6 +149,10 @@ def unregistered(task: Task, *, node: str) -> Result[None]:
         if host == node:
             what = f"remove {binary} on {node} from Neutron"
             cloud.change(what, lambda c, n=number: _any(c).network.delete_agent(n), repeatable=True)  # type: ignore[misc]
+    # Nova removes it with the service, and says nothing where it could not
+    for provider in cloud.read(f"what Placement has of {node}", lambda c: _providers(c, node, known, others)):
+        what = f"remove the provider of {node} from Placement"
+        cloud.change(what, lambda c, p=provider: _forget(c, p), repeatable=True)  # type: ignore[misc]
     return here.done()
 
 
@@ -203,7 +214,7 @@ def _confirm(here: Node, cloud: Cloud, one: Instance, node: str) -> None:
     what = f"confirm that {one.name} left {node}, whose copy goes"
     cloud.change(what, lambda c: _act(c, one.id, {"confirmResize": None}, "2.1"), repeatable=True)
     if not here.dry_run:
-        _waited(here, one.name, lambda: _state(cloud, one)[1:] == ("SHUTOFF", ""))
+        _waited(here, one.name, lambda: _state(cloud, one)[1] != "VERIFY_RESIZE")
 
 
 def _settled(here: Node, cloud: Cloud, one: Instance, node: str) -> None:
@@ -242,7 +253,8 @@ def _act(cloud: Connection, server: str, body: dict[str, Any], microversion: str
 
 def _left(cloud: Connection, provider: str) -> dict[str, dict[str, Any]]:
     """Allocations that a provider still has though their instance runs elsewhere: an evacuated node cannot give them up
-    by itself, and Nova would leave it in Placement for ever. Consumer to its allocation without the provider."""
+    by itself, and Nova would leave it in Placement for ever. Consumer to its allocation without the provider, which is empty
+    where it has nothing elsewhere."""
     placement = _any(cloud).placement
     if not provider:
         return {}
@@ -251,10 +263,24 @@ def _left(cloud: Connection, provider: str) -> dict[str, dict[str, Any]]:
     for consumer in given:
         whole = got(placement, f"/allocations/{consumer}", "1.28")
         rest = {rp: {"resources": one["resources"]} for rp, one in whole["allocations"].items() if rp != provider}
-        if rest:
-            kept = {key: whole[key] for key in ("consumer_generation", "project_id", "user_id")}
-            found[consumer] = {"allocations": rest, **kept}
+        kept = {key: whole[key] for key in ("consumer_generation", "project_id", "user_id") if key in whole}
+        found[consumer] = {"allocations": rest, **kept}
     return found
+
+
+def _providers(cloud: Connection, node: str, known: str, others: set[str]) -> list[str]:
+    """The provider that Placement has of a node: the `known` one, and by its name one whose service is gone."""
+    placement = _any(cloud).placement
+    rows = got(placement, "/resource_providers", "1.14")["resource_providers"]
+    roots = [row for row in rows if not row["parent_provider_uuid"] and row["uuid"] not in others]
+    named = [row["uuid"] for row in roots if f"{row['name']}.".startswith(f"{node}.") and row["uuid"] != known]
+    # what shares a disk, say, may have such a name too
+    of_nova = [one for one in named if "MEMORY_MB" in got(placement, f"/resource_providers/{one}/inventories")["inventories"]]
+    return [row["uuid"] for row in roots if row["uuid"] == known] + of_nova
+
+
+def _forget(cloud: Connection, provider: str) -> None:
+    checked(_any(cloud).placement.delete(f"/resource_providers/{provider}", microversion="1.14"))
 
 
 def _put(cloud: Connection, consumer: str, allocation: dict[str, Any]) -> None:

@@ -53,7 +53,8 @@ class Seen:
 def project(task: Task, *, project: str) -> Result[Seen]:
     """Have one project of the inventory. What is there keeps its id; passwords of users that are there are not touched.
 
-    Raises UsageError for one that the inventory does not have, Refused where its subnet is another.
+    Raises UsageError for one that the inventory does not have, Refused where its subnet is another, or the network that it is
+    to lead to is not there.
     """
     node = Node(task)
     settings = of_inventory(task.nornir.inventory)
@@ -67,6 +68,9 @@ def project(task: Task, *, project: str) -> Result[Seen]:
         raise Refused(
             f"the subnet of the project {project} is {now.cidr}, not {wanted.cidr}: remove it first, or correct the inventory"
         )
+    outside = wanted.external if wanted.external and now.leads_to != wanted.external else ""
+    if outside and cloud.read(f"the network {outside}", lambda c: _any(c).network.find_network(outside)) is None:
+        raise Refused(f"the cloud has no network {outside}: run openstack.external_networks first")
     if not now.project:
         cloud.change(
             f"make the project {project}", lambda c: _any(c).identity.create_project(name=project, domain_id="default")
@@ -97,7 +101,7 @@ def _users(cloud: Api, project: str, wanted: Project, now: Seen) -> None:
 
 def _join(cloud: Connection, project: str, user: str, role: str) -> None:
     identity = _any(cloud).identity
-    identity.assign_project_role_to_user(identity.find_project(project), identity.find_user(user), role)
+    identity.assign_project_role_to_user(identity.find_project(project), identity.find_user(user, domain_id="default"), role)
 
 
 def _quotas(cloud: Api, project: str, wanted: Project, now: Seen) -> None:
@@ -153,8 +157,6 @@ def _make_subnet(cloud: Connection, project: str, wanted: Project) -> None:
 def _lead(cloud: Connection, project: str, external: str) -> None:
     network = _any(cloud).network
     outside = network.find_network(external)
-    if outside is None:
-        raise Refused(f"the cloud has no network {external}: run openstack.external_networks first")
     network.update_router(_mine(cloud, "routers", project), external_gateway_info={"network_id": outside.id})
 
 
@@ -191,7 +193,7 @@ def _mine(cloud: Connection, kind: str, project: str, title: str = "") -> Any:
 def _look(cloud: Connection, name: str, wanted: Project) -> Seen:
     identity, network = _any(cloud).identity, _any(cloud).network
     role = next((found.id for one in ROLES if (found := identity.find_role(one))), "")
-    users = {each.name: each.id for each in identity.users()}
+    users = {each.name: each.id for each in identity.users() if each.domain_id == "default"}  # a directory may have one too
     found = identity.find_project(name)
     if found is None:
         return Seen(role=role, users=users)

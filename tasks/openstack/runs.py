@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import sh
-from nornir_stack.errors import UsageError
+from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
 from nornir_stack.secret import Secret
 from nornir_stack.select import nearest
@@ -18,6 +19,8 @@ from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import service
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
@@ -31,8 +34,11 @@ IFS= read -r OS_BOOTSTRAP_PASSWORD; export OS_BOOTSTRAP_PASSWORD
 exec runuser -u keystone -- keystone-manage bootstrap --bootstrap-region-id "$1" \
     --bootstrap-admin-url "$2" --bootstrap-internal-url "$2" --bootstrap-public-url "$2"
 """
-# 0: the password is right. Else there may be no such user, or another password.
-_MESSAGES_LOOK = "rabbitmqctl --quiet authenticate_user openstack >/dev/null 2>&1"
+# 0: the password is right, and it may do everything. Else there may be no such user, or another password.
+_MESSAGES_LOOK = r"""
+rabbitmqctl --quiet authenticate_user openstack >/dev/null 2>&1 &&
+    rabbitmqctl --quiet list_user_permissions openstack </dev/null | grep -qx '/[[:space:]]\.\*[[:space:]]\.\*[[:space:]]\.\*'
+"""
 _MESSAGES = r"""
 IFS= read -r word
 verb=add_user
@@ -40,8 +46,38 @@ if rabbitmqctl --quiet list_users </dev/null | grep -q '^openstack[[:space:]]'; 
 printf '%s\n' "$word" | rabbitmqctl --quiet $verb openstack >/dev/null
 rabbitmqctl --quiet set_permissions openstack '.*' '.*' '.*' </dev/null
 """
+# Nova sees a service as up for a minute after it was heard (service_down_time).
+_SERVICES = """SELECT host, COALESCE(last_seen_up, created_at) > UTC_TIMESTAMP() - INTERVAL 60 SECOND FROM services
+WHERE `binary` = 'nova-compute' AND deleted = 0"""
+_REPORTED = "SELECT host FROM compute_nodes WHERE deleted = 0"
+_MAPPED = "SELECT host FROM host_mappings"
+_REPORT_SECONDS, _PAUSE = 60.0, 1.0
 _APACHE = "/etc/apache2"
 _DASHBOARD = "/etc/openstack-dashboard/local_settings.d/_0100_nornir_stack.py"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Hosts as Nova's databases have them: `services` of nova-compute (and whether they are alive), those that `reported` what
+    resources they have, and those that are `mapped` to the cell."""
+
+    services: Mapping[str, bool]
+    reported: frozenset[str]
+    mapped: frozenset[str]
+
+    @property
+    def alive(self) -> frozenset[str]:
+        return frozenset(host for host, up in self.services.items() if up)
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """What nova-manage is to take in."""
+        return tuple(sorted((self.alive & self.reported) - self.mapped))
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """What it would pass over: nothing is known of it yet."""
+        return tuple(sorted(self.alive - self.reported - self.mapped))
 
 
 def messages(task: Task) -> Result[None]:
@@ -93,16 +129,33 @@ def _keystone(node: Node, plane: Plane) -> None:
 
 
 def discovered(task: Task) -> Result[tuple[str, ...]]:
-    """Have every compute node that reported be in Nova's cell, so that instances can start on it. The value: those nodes."""
+    """Have every compute node that reported be in Nova's cell, so that instances can start on it. The value: those nodes.
+
+    One whose service is alive and that has not reported its resources yet is waited for: nova-manage would pass it over, and
+    end well. Raises Refused where it never does, or is not in the cell afterwards.
+    """
     node = Node(task)
     plane = plane_of(task.nornir.inventory)
-    there = rows(node, plane, "nova", "SELECT host FROM services WHERE `binary` = 'nova-compute' AND deleted = 0")
-    known = rows(node, plane, "nova_api", "SELECT host FROM host_mappings")
-    new = sorted({str(row[0]) for row in there} - {str(row[0]) for row in known})
+
+    def look() -> Cell:
+        return Cell(
+            {str(row[0]): bool(row[1]) for row in rows(node, plane, "nova", _SERVICES)},
+            frozenset(str(row[0]) for row in rows(node, plane, "nova", _REPORTED)),
+            frozenset(str(row[0]) for row in rows(node, plane, "nova_api", _MAPPED)),
+        )
+
+    now, waited = look(), 0.0
+    while now.silent and waited < _REPORT_SECONDS and not node.dry_run:
+        node.gate.wait(_PAUSE, f"{', '.join(now.silent)} to report")
+        now, waited = look(), waited + _PAUSE
+    new = (*now.new, *(now.silent if node.dry_run else ()))
     if new:
         command = ("runuser", "-u", "nova", "--", "nova-manage", "cell_v2", "discover_hosts")
         node.change(*command, what=f"take {', '.join(new)} into Nova's cell", repeatable=True)
-    return node.done(tuple(sorted(str(row[0]) for row in there)))
+        now = now if node.dry_run else look()
+    if not node.dry_run and (outside := (*now.new, *now.silent)):
+        raise Refused(f"{', '.join(outside)} did not come into Nova's cell: why stands in nova-compute's log there")
+    return node.done(tuple(sorted(now.services)))
 
 
 def dashboard(task: Task) -> Result[None]:

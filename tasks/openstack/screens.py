@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
+from nornir_stack.settings import settings_of
 from nornir_stack.tasks.config.ini import values
 from nornir_stack.tasks.openstack.plane import CONTROLLER, console_at
+from nornir_stack.tasks.openstack.settings import OpenStack
 from nornir_stack.websocket import first_answer
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 NOVA = "/etc/nova/nova.conf"
 _EVERY = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared, not bound
 _TRUE = frozenset({"true", "1", "yes", "on"})
+_NAMED = re.compile(r"\$(?:(?P<twice>\$)|\{(?P<braced>[_a-z][._a-z0-9]*)\}|(?P<plain>[_a-z][._a-z0-9]*))", re.IGNORECASE)
 # The first message of a SPICE client (spice-protocol, SpiceLinkHeader and SpiceLinkMess): magic, version 2.2, size; then
 # connection 0, the main channel, no capabilities of its own but one common word that says authentication is chosen.
 _BODY = struct.pack("<IBBIII", 0, 1, 0, 1, 0, 18) + struct.pack("<I", 0b1001)
@@ -60,7 +64,7 @@ def screens_seen(task: Task) -> Result[Screens]:
     lines = node.read(sh("ip -o address show up scope global", label="look at addresses")).lines
     return node.done(
         replace(
-            said(text),
+            said(text, str(settings_of(task.host, OpenStack).address or "")),
             own=tuple(line.split()[3].partition("/")[0] for line in lines),
             wanted=controller(task.nornir.inventory).url,
             runs=task.host.has_parent_group("compute"),
@@ -77,11 +81,11 @@ def controller(inventory: Inventory) -> Console:
     return console_at(inventory.hosts[names[0]])
 
 
-def said(text: str) -> Screens:
-    """What a nova.conf says; Nova's own defaults for what is not there. Pure."""
+def said(text: str, own: str = "") -> Screens:
+    """What a nova.conf says; Nova's own defaults for what is not there. `own` is the node's address, my_ip's default. Pure."""
 
     def last(key: str, default: str, section: str = "spice") -> str:
-        return (values(text, section, key) or (default,))[-1]
+        return replaced(text, section, (values(text, section, key) or (default,))[-1], own)
 
     return Screens(
         last("enabled", "false").lower() in _TRUE,
@@ -90,6 +94,25 @@ def said(text: str) -> Screens:
         last("html5proxy_base_url", "http://127.0.0.1:6082/spice_auto.html"),
         bool(last("cert", "", "DEFAULT")) and bool(last("key", "", "DEFAULT")),
     )
+
+
+def replaced(text: str, section: str, value: str, own: str, depth: int = 4) -> str:
+    """A value with what it names of other options put in, as oslo.config does: `$my_ip`, `${my_ip}`, `$section.key`. Pure.
+
+    A name stands for an option of the value's own section, else of DEFAULT; one that is nowhere stays as it is written.
+    """
+
+    def of(match: re.Match[str]) -> str:
+        name = match["braced"] or match["plain"] or ""
+        group, _, key = name.rpartition(".")
+        found = values(text, group or section, key) or values(text, "DEFAULT", name)
+        if not found and name == "my_ip" and own:
+            found = (own,)
+        if match["twice"] or not found or not depth:
+            return match[0].replace("$$", "$")
+        return replaced(text, section, found[-1], own, depth - 1)
+
+    return _NAMED.sub(of, value)
 
 
 def disagreeing(seen: Seen[Screens]) -> list[str]:

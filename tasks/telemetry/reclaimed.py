@@ -29,13 +29,31 @@ if TYPE_CHECKING:
 CONFIG = "/etc/ceilometer/ceilometer.conf"
 _HOURS = 12 * 3600.0
 _LONGEST = 20  # steps: a run that takes more goes round in circles
-# $1: the folder of the dump, $2: that of the data, $3...: units. For a folder that is not there the one above it counts.
+# $1: the folder of the dump, $2: that of the data by the inventory, $3...: units. For a folder that is not there the one above
+# it counts. A mongod that runs here keeps its lock open in the folder of its data, wherever that is. Subvolumes have devices of
+# their own on one disk.
 _LOOK = r"""
 export LC_ALL=C
-d=$1 data=$2; shift 2
+d=$1 data=$2 runs= known=; shift 2
 while [ ! -d "$d" ]; do d=${d%/*}; d=${d:-/}; done
 echo "room $(df -B1 --output=avail -- "$d" | tail -n 1)"
-[ ! -d "$data" ] || [ "$(stat -c %d -- "$d")" != "$(stat -c %d -- "$data")" ] || echo same-disk
+same() {
+    [ -d "$1" ] || return 0
+    known=yes
+    if [ "$(stat -c %d -- "$d")" = "$(stat -c %d -- "$1")" ]; then echo same-disk; return; fi
+    case $(df --output=source -- "$1" | tail -n 1) in /*) ;; *) return ;; esac
+    [ "$(df --output=source -- "$d" | tail -n 1)" != "$(df --output=source -- "$1" | tail -n 1)" ] || echo same-disk
+}
+same "$data"
+for p in /proc/[0-9]*; do
+    { IFS= read -r c <"$p/comm"; } 2>/dev/null || continue
+    [ "$c" = mongod ] || continue
+    runs=yes
+    for fd in "$p"/fd/*; do
+        at=$(readlink "$fd") && case $at in */mongod.lock) same "${at%/*}" ;; esac
+    done
+done
+[ -z "$runs" ] || [ -n "$known" ] || echo lost
 for unit; do if systemctl is-active --quiet -- "$unit"; then echo "running $unit"; fi; done
 :
 """
@@ -100,6 +118,11 @@ def _sight(node: Node, mine: Mongo, db: Documents) -> Sight:
     units = candidates([CONFIG], family(node).name)
     lines = node.read(sh(_LOOK, mine.dump, mine.data, *units, label="look at the dump's disk")).lines
     at = [line.partition(" ")[::2] for line in lines]
+    if record.phase in {"", "stopped"} and any(word == "lost" for word, _ in at):
+        raise Refused(
+            f"MongoDB runs on {node.name}, and its data are not in {mine.data}: say where they are (telemetry: mongodb: data:),"
+            " so that the dump is not put on their disk"
+        )
     intact = None
     if record.phase in {"verified", "dropping", "restoring"}:
         intact = _sums(node, mine) == dict(record.files)

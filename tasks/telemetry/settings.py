@@ -16,7 +16,7 @@ class Mongo:
     database: Annotated[str, form(r"[A-Za-z0-9_-]+", "the name of a database")] = "ceilometer"
     username: Text | None = None
     password: Secret | None = None
-    data: AbsolutePath = "/var/lib/mongodb"  # dbPath, if the server does not say
+    data: AbsolutePath = "/var/lib/mongodb"  # dbPath; a server that runs on the node is looked at beside
     dump: AbsolutePath = "/srv/mongodump"  # on another disk
 
 

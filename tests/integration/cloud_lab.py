@@ -119,6 +119,11 @@ def asked(nr: Nornir, look: Callable[[Any], Any]) -> Any:
     return api(nr.inventory.hosts["cloud1"], nr.config).act(look)
 
 
+def renewed(nr: Nornir) -> None:
+    """Log in anew: the catalogue of a login is that of its moment, and a service that was restarted ends its connections."""
+    api(nr.inventory.hosts["cloud1"], nr.config).renew()
+
+
 def endpoints(nr: Nornir) -> dict[tuple[str, str], tuple[str, str]]:
     """Service's name and interface to the endpoint's id and URL."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nornir_stack.secret import Secret
 from nornir_stack.tasks.openstack.ldap import ldap, login
 from nornir_stack.tasks.openstack.ldap_settings import Trial
-from tests.integration.cloud_lab import address, asked, enter, well
+from tests.integration.cloud_lab import address, asked, enter, renewed, well
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
@@ -131,6 +131,7 @@ def logs_in(lab: Lab, nr: Nornir) -> None:
     since = started(lab)
     assert well(ldap().run(nr)).changed == ()
     assert started(lab) == since
+    renewed(nr)
     false = Trial(user="erika", password=Secret(literal="not-erikas-word"))
     assert asked(nr, lambda c: login(c, "people", false)) == "HTTP 401"
 

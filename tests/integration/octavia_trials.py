@@ -9,7 +9,7 @@ from nornir_stack.select import role
 from nornir_stack.tasks.openstack.load_balancer import load_balancer, load_balancers
 from nornir_stack.tasks.openstack.plane import plane_of
 from nornir_stack.tasks.openstack.projects import project
-from tests.integration.cloud_lab import address, asked, enter, well
+from tests.integration.cloud_lab import address, asked, enter, renewed, well
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
@@ -100,6 +100,7 @@ def put_up(lab: Lab, nr: Nornir) -> None:
 
     asked(nr, known)
     enter(lab, "c1", OCTAVIA, at, WORD, plane_of(nr.inventory).password("messages").reveal())
+    renewed(nr)
 
 
 def outside(nr: Nornir) -> None:

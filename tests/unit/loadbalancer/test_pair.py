@@ -13,7 +13,15 @@ from nornir_stack.secret import Secret
 from nornir_stack.seen import Seen
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.loadbalancer.deploy import turns
-from nornir_stack.tasks.loadbalancer.keepalived import Held, in_turn, one_holds, others_serve
+from nornir_stack.tasks.loadbalancer.keepalived import (
+    Held,
+    given_away,
+    in_turn,
+    nobody_else,
+    one_holds,
+    one_of_them_holds,
+    others_serve,
+)
 from nornir_stack.tasks.loadbalancer.pair import OURS, Sight, conf, pair_of, parse, refuse, understood
 from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
 
@@ -220,3 +228,22 @@ def test_nobody_is_changed_once_another_has_stopped() -> None:
     assert "lb2 was not seen" in others_serve(Seen({"lb1": HAS}, {"lb2": "cut"}), "lb1", before)[0]
     assert others_serve(Seen({"lb1": HAS, "lb2": down}), "lb2", before) == []
     assert others_serve(Seen({"lb1": HAS, "lb2": down}), "lb1", Seen({"lb1": HAS, "lb2": down})) == []
+
+
+def test_who_may_give_the_address_away() -> None:
+    """Only where one of those that share it would take it; then it is on exactly one other; balancers beside do not count."""
+    one, two = replace(HAS, peers=("lb2",)), replace(HELD, peers=("lb1",))
+    other = replace(HELD, address="10.0.0.99", keepalived=False)
+    assert nobody_else(Seen({"lb1": one, "lb2": two, "x": other}), "lb1") == []
+    assert "lb2 does not run both" in nobody_else(Seen({"lb1": one, "lb2": replace(two, keepalived=False)}), "lb1")[0]
+    assert "lb2 was not seen" in nobody_else(Seen({"lb1": one}, {"lb2": "cut"}), "lb1")[0]
+    assert nobody_else(Seen({"lb1": replace(one, shared=False)}), "lb1") == []
+    gone = replace(one, here=False, keepalived=False)
+    assert given_away(Seen({"lb1": gone, "lb2": replace(two, here=True)}), "lb1") == []
+    assert "on nobody" in given_away(Seen({"lb1": gone, "lb2": two}), "lb1")[0]
+    assert "on lb1 and lb2" in given_away(Seen({"lb1": one, "lb2": replace(two, here=True)}), "lb1")[0]
+    assert one_of_them_holds(Seen({"lb1": one, "lb2": two, "x": other}), "lb1") == []
+    assert one_of_them_holds(Seen({"lb1": gone, "lb2": two}), "lb1") == [
+        "lb1: keepalived does not run",
+        "nobody has the virtual address 10.0.0.20",
+    ]

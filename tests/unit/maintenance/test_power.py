@@ -9,7 +9,15 @@ import pytest
 from nornir_stack.chain import Stage
 from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
-from nornir_stack.tasks.maintenance.power import first_look, going_up, last_noted, members_down, shutdown, still_up
+from nornir_stack.tasks.maintenance.power import (
+    first_look,
+    going_up,
+    last_noted,
+    may_go_down,
+    members_down,
+    shutdown,
+    still_up,
+)
 from nornir_stack.tasks.maintenance.standing import Standing, noted, parse, to_json, units
 from tests.unit.cluster.shorthand import cluster
 from tests.unit.cluster.test_roll import balancer, changed, seen
@@ -28,6 +36,7 @@ def test_the_order_of_the_site() -> None:
     """Services lose nothing that they need: the database goes after them, the balancers last."""
     assert names(shutdown(off=True)) == [
         "look",
+        "look at the database",
         "stop services",
         "stop web",
         "stop messages",
@@ -93,6 +102,18 @@ def test_members_that_are_not_stopped(rows: dict[str, str], words: str) -> None:
     """In a transfer, outside the Primary component, not seen, two clusters: whoever is last would not have all data."""
     with pytest.raises(Refused, match=words):
         members_down(seen(rows))
+    with pytest.raises(Refused, match=words.replace("No member", "Nothing")):
+        may_go_down(seen(rows))
+
+
+def test_the_database_refuses_before_its_users_are_stopped() -> None:
+    """Services, web and messages run on, then; with all members down by a crash nobody would be the last one."""
+    with pytest.raises(Refused, match="Nothing is stopped: A backup runs on db2"):
+        may_go_down(seen(db2=changed(backups=("mariadb-backup",))))
+    with pytest.raises(Refused, match="nobody is marked"):
+        may_go_down(seen(dict.fromkeys(("db1", "db2"), "down A 9")))
+    for well in (seen(lb=balancer()), seen({"db1": "down A 12 flag", "db2": "down A 9"}), Seen({})):
+        assert may_go_down(well).parts == ()
 
 
 def test_a_backup_is_not_cut() -> None:

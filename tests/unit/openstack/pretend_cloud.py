@@ -92,7 +92,7 @@ class State:
             )
             self.given[one["id"]] = {number(away): dict(NEEDS)}
         elif body == {"confirmResize": None} and one["status"] == "VERIFY_RESIZE":
-            one.update(next={"status": "SHUTOFF"}, looks=0)
+            one.update(next={"status": one.get("before", "SHUTOFF")}, looks=0)
             self.migrations = [each for each in self.migrations if each["instance_uuid"] != one["id"]]
         elif body == {"evacuate": {}} and version == "2.14" and not self.at(host)["up"]:
             one.update(task="rebuilding", status="REBUILD", next={"host": away, "status": one["status"]}, looks=0)
@@ -169,7 +169,7 @@ class State:
     def placement(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         words = path.strip("/").split("/")
         if words[0] == "resource_providers":
-            return self.stock(words[1], words[2])
+            return self.provider(method, words[1:])
         if method == "PUT":
             if set(body) != {"allocations", "consumer_generation", "project_id", "user_id"}:
                 return 400, {"errors": []}
@@ -177,6 +177,17 @@ class State:
             return 204, None
         given = {rp: {"resources": one, "generation": 1} for rp, one in self.given[words[1]].items()}
         return 200, {"allocations": given, "consumer_generation": 1, "project_id": "p", "user_id": "u"}
+
+    def provider(self, method: str, words: list[str]) -> tuple[int, Any]:
+        if not words:
+            rows = [{"uuid": key, "name": host, "parent_provider_uuid": None} for key, host in self.providers.items()]
+            return 200, {"resource_providers": rows}
+        if method == "DELETE":
+            if any(words[0] in given for given in self.given.values()):
+                return 409, {"errors": [{"code": "placement.resource_provider.inuse"}]}
+            del self.providers[words[0]]
+            return 204, None
+        return self.stock(words[0], words[1])
 
     def network(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         kind, _, key = path.strip("/").partition("/")

@@ -9,7 +9,7 @@ import pytest
 
 from nornir_stack import schema
 from nornir_stack.seen import Seen
-from nornir_stack.tasks.openstack.console import cause, page_comes
+from nornir_stack.tasks.openstack.console import _planned, cause, page_comes
 from nornir_stack.tasks.openstack.files import Console, merged, proxy_tls, screens
 from nornir_stack.tasks.openstack.screens import Screens, disagreeing, said, screen_fails
 from nornir_stack.tasks.openstack.settings import OpenStack
@@ -51,6 +51,11 @@ def test_what_cannot_be_is_refused(data: dict[str, str], said: str) -> None:
     assert said in complaints[0].text
 
 
+def test_the_certificate_is_looked_at_before_any_node_changes() -> None:
+    """Else the compute nodes give out https URLs already when the proxy's own node refuses."""
+    assert [part.name for part in _planned(Seen({"c1": RIGHT})).parts] == ["certificate", "compute", "controller", "agree"]
+
+
 def test_sections_are_put_together_key_by_key() -> None:
     """nova.conf of the controller has DEFAULT from two sides."""
     assert merged({"a": {"x": 1}}, {"a": {"y": 2}, "b": {}}) == {"a": {"x": 1, "y": 2}, "b": {}}
@@ -80,6 +85,25 @@ def test_a_node_that_says_otherwise_is_found(wrong: dict[str, Any], said: str) -
     (problem,) = disagreeing(Seen({"n1": replace(RIGHT, **wrong)}))
     assert problem.startswith("n1: ")
     assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("my_ip", "own", "asked"),
+    [
+        ("my_ip = 10.0.0.12\n", "10.0.0.99", "10.0.0.12"),
+        ("", "10.0.0.12", "10.0.0.12"),
+        ("my_ip = $my_block_storage_ip\nmy_block_storage_ip = 10.0.0.12\n", "", "10.0.0.12"),
+        ("", "", "$my_ip"),
+        ("my_ip = $my_ip\n", "", "$my_ip"),
+    ],
+)
+def test_an_option_that_another_names_is_put_in(my_ip: str, own: str, asked: str) -> None:
+    """As oslo.config does: two nodes that both say `$my_ip` are not asked at one address, and it is an address."""
+    spice = "server_listen = ${my_ip}\nserver_proxyclient_address = $my_ip\nhtml5proxy_base_url = http://$my_ip:6082/$$x"
+    now = said(f"[DEFAULT]\n{my_ip}[spice]\nenabled = true\n{spice}\n", own)
+    assert now.asked == asked
+    if asked != "$my_ip":
+        assert (now.listen, now.url) == (asked, f"http://{asked}:6082/$x")
 
 
 def test_two_nodes_that_are_asked_at_one_address_are_found() -> None:

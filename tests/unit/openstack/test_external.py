@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import shlex
+import subprocess
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nornir_stack import schema
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.openstack.agents import OVS_AGENT, Agent
-from nornir_stack.tasks.openstack.external import mapped, ml2
+from nornir_stack.tasks.openstack.external import mapped, ml2, up_unit
+from nornir_stack.tasks.openstack.projects import _look
 from nornir_stack.tasks.openstack.removal import Hanging
 from nornir_stack.tasks.openstack.settings import Cloud
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ONE = {
     "physical_network": "physnet1",
@@ -128,3 +135,27 @@ def test_routers_that_go_too_lose_their_other_interfaces_first() -> None:
         "subnet 203.0.113.0/24",
         "network public",
     )
+
+
+def test_cards_are_up_after_a_boot(tmp_path: Path) -> None:
+    """All of them, the second network's too; one that is not there fails the unit and does not keep the others down."""
+    text = up_unit({"br-ex": "ex1", "br-ex2": "ex2"})
+    (line,) = (line for line in text.splitlines() if line.startswith("ExecStart="))
+    (tmp_path / "ip").write_text('#!/bin/sh\necho "$@"\n[ "$4" != ex1 ]\n')
+    (tmp_path / "ip").chmod(0o755)
+    argv = shlex.split(line.removeprefix("ExecStart=").replace("$$", "$"))  # as systemd.service(5) has it
+    done = subprocess.run(argv, env={"PATH": f"{tmp_path}"}, capture_output=True, text=True, check=False)
+    assert done.stdout == "".join(f"link set dev {name} up\n" for name in ("br-ex", "ex1", "br-ex2", "ex2"))
+    assert done.returncode == 1
+    assert "WantedBy=multi-user.target\n" in text
+
+
+def test_a_directorys_user_is_not_the_one_of_a_project() -> None:
+    """It has the name of one and another domain: that of the inventory is made, and nobody else becomes a member."""
+    rows = (("alice", "1", "people"), ("bob", "2", "default"))
+    users = [SimpleNamespace(name=name, id=number, domain_id=domain) for name, number, domain in rows]
+    identity = SimpleNamespace(
+        users=lambda: users, find_role=lambda _name: SimpleNamespace(id="r"), find_project=lambda _name: None
+    )
+    wanted = read(public=ONE).projects
+    assert _look(SimpleNamespace(identity=identity, network=None), "test", wanted).users == {"bob": "2"}  # type: ignore[arg-type]

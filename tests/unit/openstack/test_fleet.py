@@ -13,6 +13,7 @@ from nornir_stack.seen import Seen
 from nornir_stack.tasks.openstack import compute
 from nornir_stack.tasks.openstack.fleet import Compute, Fleet, Instance, free
 from nornir_stack.tasks.openstack.fleet_rules import (
+    anew,
     chosen_of,
     full,
     moves,
@@ -112,6 +113,7 @@ def test_every_class_of_resources_counts() -> None:
         ({"status": "ERROR"}, "web is ERROR: Nova moves none that is so"),
         ({"status": "SUSPENDED"}, "web is SUSPENDED"),
         ({"busy": "deleting"}, "web is busy (deleting)"),
+        ({"status": "VERIFY_RESIZE"}, "web was resized or moved, and that is not confirmed: its owner says"),
     ],
 )
 def test_an_instance_that_cannot_move_stops_it_before_any_moves(words: dict[str, str], said: str) -> None:
@@ -139,8 +141,15 @@ def test_a_node_that_the_cloud_does_not_know() -> None:
 def test_a_cold_move_that_was_not_confirmed_is_finished() -> None:
     """The node still has its disk: it is not empty, and may not be removed."""
     now = fleet(node("n1", enabled=False, unconfirmed=(one("old", status="VERIFY_RESIZE"),)), node("n2"))
-    assert compute._draining(Seen({"cloud1": now}), node="n1").reasons == ("old left n1 switched off, which is confirmed.",)
-    assert "n1 has instances: old" in not_removable(now, "n1")[0]
+    assert compute._draining(Seen({"cloud1": now}), node="n1").reasons == ("old left n1 by a cold move, which is confirmed.",)
+    assert "n1 still has the disks of old" in not_removable(now, "n1")[0]
+
+
+def test_a_resize_is_its_owners_to_confirm() -> None:
+    """A node that it left is neither drained nor removed, and the instance is named."""
+    now = fleet(node("n1", enabled=False, resized=(one("web", status="VERIFY_RESIZE"),)), node("n2"))
+    assert "web was resized and left n1: its owner says which holds, openstack server resize" in not_drainable(now, "n1")[0]
+    assert "n1 still has the disks of web" in not_removable(now, "n1")[0]
 
 
 def test_what_is_left_is_told() -> None:
@@ -175,6 +184,7 @@ def test_a_node_that_answers_is_not_evacuated() -> None:
     assert "it answers, so its instances may run" in reason(compute._from_here, Seen({"n1": state}), node="n1", chosen=())
     said = "it refuses connections to ssh"
     assert f"seen from c1, {said}" in reason(compute._from_controller, Seen({"c1": said}), node="n1", chosen=())
+    assert "no host of the role controller" in reason(compute._from_controller, Seen({}), node="n1", chosen=())
     lost: Seen[str] = Seen({}, {"c1": "no answer"})
     assert "cannot tell whether n1 answers" in reason(compute._from_controller, lost, node="n1", chosen=())
 
@@ -218,6 +228,15 @@ def test_what_nova_does_not_evacuate_is_told() -> None:
     assert not_evacuable(fleet(DEAD, node("n2")), "n1", fenced="n1", chosen=[one("web", status="ERROR")]) == []
 
 
+@pytest.mark.parametrize("busy", ["rebuilding", "rebuild_block_device_mapping", "rebuild_spawning"])
+def test_an_instance_that_is_being_built_anew_is_under_way(busy: str) -> None:
+    """A run that was cut goes on: it is no reason to refuse, its place is taken already, and it is told so."""
+    web = one("web", status="REBUILD", busy=busy, needs=LARGE)
+    now = fleet(node("n1", web, up=False), node("n2", room={}))
+    assert not_evacuable(now, "n1", fenced="n1", chosen=[web]) == []
+    assert anew(now.computes[0], [web]) == ["web is being built anew already, which is waited for."]
+
+
 def test_an_evacuated_node_is_left_alone() -> None:
     """Told to be down, out of service, nothing on it."""
     now = fleet(node("n1", up=False, forced=True, enabled=False), node("n2"))
@@ -240,11 +259,18 @@ def test_fenced_names_the_same_node() -> None:
         (node("n1", one("web"), enabled=False), False, "n1 has instances: web"),
         (node("n1"), False, "n1 is in service"),
         (node("n1", enabled=False), True, "n1 is up in Nova's eyes, so it is not off"),
+        (node("n1", enabled=False, strangers=("x-1",)), False, "that no instance there explains: x-1"),
     ],
 )
 def test_records_stay_while_they_are_needed(now: Compute, fenced: bool, said: str) -> None:
     """An instance whose service is gone from the books is nobody's."""
     assert said in reason(compute._removing, Seen({"cloud1": fleet(now)}), node="n1", fenced=fenced)
+
+
+def test_a_node_that_nova_calls_otherwise_keeps_its_services() -> None:
+    """It is not gone from the books: its services would stop under its instances."""
+    seen = Seen({"cloud1": fleet(node("n1.example.org", one("web")))})
+    assert "the cloud has n1.example.org, not n1" in reason(compute._removing, seen, node="n1", fenced=False)
 
 
 def test_services_stop_before_the_records_go() -> None:

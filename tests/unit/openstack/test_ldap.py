@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nornir_stack import schema
+from nornir_stack import framing, locks, schema, session
+from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.errors import Refused
+from nornir_stack.inventory.plugins import register_connections
 from nornir_stack.secret import Secret
 from nornir_stack.seen import Seen
-from nornir_stack.tasks.openstack.ldap import Answered, _parts, answers, conf
+from nornir_stack.select import role
+from nornir_stack.tasks.openstack.ldap import Answered, _parts, answers, conf, trusts
 from nornir_stack.tasks.openstack.ldap_settings import Ldap
+from tests.unit.fleets import fleet
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORD = Secret(literal="the-word-of-the-reader")
 IPA = {
@@ -94,10 +101,33 @@ def test_keystone_is_judged_by_what_it_says_of_the_domain() -> None:
     assert answers(Seen({}, {"cloud1": "gone"}), domain="people") == ["cloud1 was not seen: gone"]
 
 
+@pytest.mark.parametrize(("mode", "said"), [(0o640, ""), (0o600, "keystone cannot read"), (None, "here has no ")])
+def test_keystone_has_to_read_the_ca(mode: int | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at as the user that it runs as, before its domain is made: root reads any file, and Keystone would not log in."""
+    ca = tmp_path / "ca.pem"
+    if mode:
+        ca.write_text("a certificate")
+        ca.chmod(mode)
+    # what the group may read is what keystone may
+    script = '[ "$1 $2 $3 $4 $5" = "-u keystone -- test -r" ] && [ -n "$(find "$6" -perm -040)" ]'
+    (tmp_path / "runuser").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "runuser").chmod(0o755)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(locks, "NODE_LOCK", str(tmp_path / "lock"))
+    prelude = framing.PRELUDE.replace("PATH=/usr/local/sbin", f"PATH={tmp_path}:/usr/local/sbin", 1)
+    monkeypatch.setattr(session, "PRELUDE", prelude)
+    register_connections()
+    ldap = {"domains": {"people": {**IPA, "ca": str(ca)}}}
+    nr = fleet({"controller": ["here"], "cloud": ["cloud1"]}, {"here": {"connection": "local"}, "cloud1": {"ldap": ldap}})
+    host = Chain("c", Stage("s", [do(trusts, domain="people")], role("controller"))).run(nr).stage("s").host("here")
+    nr.close_connections()
+    assert (said in host.error, bool(host.error)) == (True, bool(said))
+
+
 def test_the_domain_is_there_before_its_file() -> None:
     """Keystone passes over a file whose domain it does not have; a domain that nobody proves is named."""
     chain = _parts(Seen({"cloud1": (("people", False),)}))
-    assert [part.name for part in chain.parts] == ["domains", "keystone", "proof people"]
+    assert [part.name for part in chain.parts] == ["trust", "domains", "keystone", "proof people"]
     assert chain.reasons == ("Nobody logs in to prove people: it has no trial.",)
     with pytest.raises(Refused, match="has no directory"):
         _parts(Seen({"cloud1": ()}))

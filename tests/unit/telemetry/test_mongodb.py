@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
+import subprocess
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -301,6 +303,28 @@ def test_space_is_got_back(server: Server, tools: Path, tmp_path: Path) -> None:
     assert again.ok, again
     assert again.changed == ()
     assert server.said.count("dropDatabase") == 1
+
+
+@pytest.fixture
+def mongod(tmp_path: Path) -> Iterator[Path]:
+    """A process of that name, with its lock open in the folder of its data."""
+    data = tmp_path / "moved"
+    data.mkdir()
+    program = tmp_path / "mongod"
+    shutil.copy(shutil.which("sleep") or "", program)
+    with (data / "mongod.lock").open("w") as lock, subprocess.Popen([program, "600"], pass_fds=[lock.fileno()]) as process:
+        yield data
+        process.kill()
+
+
+def test_a_dump_on_the_disk_of_the_data_is_noticed(server: Server, mongod: Path, tmp_path: Path) -> None:
+    """By the lock of the server that runs, whatever the inventory says; without any folder of its data nobody can tell."""
+    server.data = {"meter": samples(9)}
+    task = do(mongodb_reclaim)
+    assert "would lie on the disk of the data" in run(server, tmp_path / "dump", task).stage("it").host("here").error
+    shutil.rmtree(mongod)
+    assert "its data are not in /nowhere: say where" in run(server, tmp_path / "dump", task).stage("it").host("here").error
+    assert not (tmp_path / "dump").exists()
 
 
 def test_a_restore_that_failed_is_gone_on_with(server: Server, tools: Path, tmp_path: Path) -> None:
