@@ -15,7 +15,7 @@ from nornir_stack.settings import settings_of
 from nornir_stack.tasks.hypervisor.domain_xml import host_key_of
 from nornir_stack.tasks.hypervisor.domains import destroy, domains, own_disks
 from nornir_stack.tasks.hypervisor.names import refuse_nova
-from nornir_stack.tasks.hypervisor.networks import guests_on, machines_of
+from nornir_stack.tasks.hypervisor.networks import guests_on, machines_of, plugged_in, refuse_way
 from nornir_stack.tasks.hypervisor.settings import HypervisorSettings
 
 if TYPE_CHECKING:
@@ -108,13 +108,17 @@ def _told(host: str, each: Belongings) -> list[str]:
 
 
 def demolish(task: Task, *, mandate: Belongings) -> Result[None]:
-    """Take away what was seen. Raises Refused where it is something else by now."""
+    """Take away what was seen. Raises Refused where it is something else by now, or a network is the way in here."""
     node = Node(task)
     now = belongings(task).value
     if now != mandate:
         raise Refused(f"{node.name} has other machines, disks, networks or pools than were shown: run it again")
     virt = Libvirt(node)
     there = virt.read("the machines", domains, independent=True)
+    plugged = plugged_in(node)
+    running = virt.read("the networks", _running, independent=True)
+    for name in mandate.networks:
+        refuse_way(node.name, name, running.get(name, ""), plugged)
     for name, disks in mandate.machines.items():
         destroy(virt, there[name], list(disks))
     for name in mandate.networks:
@@ -122,6 +126,10 @@ def demolish(task: Task, *, mandate: Belongings) -> Result[None]:
     for name in mandate.pools:
         virt.change(f"forget pool {name}", _no_pool(name), diff=f"-pool {name}\n")
     return node.done()
+
+
+def _running(link: virConnect) -> dict[str, str]:
+    return {each.name(): each.XMLDesc() for each in link.listAllNetworks() if each.isActive()}
 
 
 def _no_network(name: str) -> Callable[[virConnect], None]:
