@@ -156,6 +156,6 @@ def _reservations(xml: str) -> Mapping[str, str]:
 def _ranges(xml: str) -> Mapping[str, str]:
     found = {}
     for each in parsed(xml).iterfind("ip/dhcp/range"):
-        given = {key: each.attrib[key] for key in ("start", "end") if key in each.attrib}
+        given: dict[str, str] = {key: each.attrib[key] for key in ("start", "end") if key in each.attrib}
         found["-".join(given.values())] = ET.tostring(ET.Element("range", given), encoding="unicode")
     return found

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from libvirt import virConnect, virDomain, virStorageVol
 
     from nornir_stack.libvirt import Libvirt
+    from nornir_stack.node import Node
 
     Do = Callable[[virConnect], object]
 
@@ -124,12 +125,20 @@ def _fill(link: virConnect, volume: virStorageVol, content: bytes) -> None:
 
 
 def transfer(source: virConnect, path: str, target: virConnect, pool: str, title: str) -> None:
-    """Copy the file of a volume, byte by byte, from one libvirt into a pool of another, by way of this machine."""
+    """Copy the file of a volume, byte by byte, from one libvirt into a pool of another, by way of this machine.
+
+    `title` is the name of a copy that nobody uses yet: what an earlier attempt left under it goes first.
+    """
     import libvirt  # noqa: PLC0415  an extra
 
     old = source.storageVolLookupByPath(path)
+    there = target.storagePoolLookupByName(pool)
+    there.refresh()
+    for left in there.listAllVolumes():
+        if left.name() == title:
+            left.delete()
     length = old.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
-    new = target.storagePoolLookupByName(pool).createXML(volume_xml(Disk(pool, title, Size(length), verbatim=True)))
+    new = there.createXML(volume_xml(Disk(pool, title, Size(length), verbatim=True)))
     down, up = source.newStream(), target.newStream()
     try:
         old.download(down, 0, length)
@@ -145,6 +154,18 @@ def transfer(source: virConnect, path: str, target: virConnect, pool: str, title
                 stream.abort()
         new.delete()
         raise
+
+
+def pools_seen_again(node: Node, virt: Libvirt) -> None:
+    """libvirt finds files that came by other ways only when it is told to look."""
+    if not node.dry_run:
+        virt.change("look at the pools again", refreshed, repeatable=True)
+
+
+def refreshed(link: virConnect) -> None:
+    for pool in link.listAllStoragePools():
+        if pool.isActive():
+            pool.refresh()
 
 
 def enlarge(virt: Libvirt, disk: Disk, now: Volume, machine: str) -> None:

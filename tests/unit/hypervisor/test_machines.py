@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from nornir.core.inventory import Host
 
+from nornir_stack.chain import Plan
 from nornir_stack.connections.libvirt import uri_of
 from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
@@ -23,6 +24,7 @@ from nornir_stack.tasks.hypervisor.domain_xml import (
     free_target,
     host_key_of,
     macs_of,
+    mark_of,
     moved_xml,
     resized,
     sources_of,
@@ -30,6 +32,7 @@ from nornir_stack.tasks.hypervisor.domain_xml import (
 from nornir_stack.tasks.hypervisor.hostkeys import label_of, new_pair, with_key
 from nornir_stack.tasks.hypervisor.images import Made, made
 from nornir_stack.tasks.hypervisor.live import Files, arrival, differing
+from nornir_stack.tasks.hypervisor.movable import Packed, crowded, foreign, immovable, taken
 from nornir_stack.tasks.hypervisor.moving import Placed, alive, astray, forgetting, leaving, whereabouts
 from nornir_stack.tasks.hypervisor.names import is_nova, mac_of, refuse_nova
 from nornir_stack.tasks.hypervisor.settings import Image
@@ -77,10 +80,13 @@ def test_other_sizes_keep_everything_else() -> None:
 
 def test_a_moved_machine_has_its_files_elsewhere_and_the_same_cards() -> None:
     """Hardware addresses go along, and with them what DHCP and the machine's own files say."""
-    xml = moved_xml(domain_xml(WANTED), {"/pool/vm1-root.qcow2": "/other/vm1-root.qcow2", "/i/k": "/other/k"})
+    xml = moved_xml(domain_xml(WANTED), {"/pool/vm1-root.qcow2": "/other/vm1-root.qcow2", "/i/k": "/other/k"}, "one")
     assert sources_of(xml) == ["/other/vm1-root.qcow2", "/pool/vm1-seed.raw"]
     assert boot_files_of(xml) == ["/other/k", "/i/r"]
     assert macs_of(xml) == macs_of(domain_xml(WANTED))
+    assert (mark_of(xml), host_key_of(xml)) == ("one", "ssh-ed25519 AAAA")
+    assert mark_of(moved_xml(xml, {}, "two")) == "two"
+    assert mark_of(moved_xml("<domain/>", {}, "two")) == "two"
 
 
 def test_a_raw_disk_keeps_no_snapshot() -> None:
@@ -160,17 +166,93 @@ def test_no_second_machine_is_made_of_one_that_is_elsewhere() -> None:
     assert "hypervisor.stop" in astray(Seen({"hv1": OLD, "hv2": ARRIVED}))[0]
     assert astray(Seen({"hv1": OFF, "hv2": ARRIVED})) == []
     assert astray(Seen({"hv1": Placed({}, ()), "hv2": NEW})) == []
+    stopped = Placed({"vm1": _domain(running=False)}, ("vm1",))
+    assert "runs on none" in astray(Seen({"hv1": OFF, "hv2": stopped}))[0]
 
 
-def test_a_move_stops_the_machine_where_it_is_and_nowhere_else() -> None:
-    """One that has arrived is left alone; two that run are refused."""
-    stages = leaving(Seen({"hv1": OLD, "hv2": NEW}), machine="vm1", within=60).parts
-    assert [(stage.name, str(stage.on)) for stage in stages] == [("stop", "hv1")]  # type: ignore[union-attr]
+def test_a_move_looks_at_both_before_it_stops_the_machine() -> None:
+    """At what it takes along, then at who is to have it; one that has arrived is left alone; two that run are refused."""
+    (pack,) = leaving(Seen({"hv1": OLD, "hv2": NEW}), machine="vm1", within=60).parts
+    assert isinstance(pack, Plan)
+    assert (pack.name, str(pack.on)) == ("pack", "hv1")
+    stages = pack.decide(Seen({"hv1": Packed("", {}, {})})).parts
+    assert [(stage.name, str(stage.on)) for stage in stages] == [("admit", "hv2"), ("stop", "hv1")]  # type: ignore[union-attr]
+    with pytest.raises(Refused, match="unreachable"):
+        pack.decide(Seen({}, {"hv1": "unreachable"}))
     assert leaving(Seen({"hv1": OFF, "hv2": ARRIVED}), machine="vm1", within=60).parts == ()
     with pytest.raises(Refused, match="two with one address"):
         whereabouts(Seen({"hv1": OLD, "hv2": ARRIVED}), "vm1")
+    stopped = Placed({"vm1": _domain(running=False)}, ("vm1",))
+    with pytest.raises(Refused, match="is older: delete that first"):
+        leaving(Seen({"hv1": OLD, "hv2": stopped}), machine="vm1", within=60)
     with pytest.raises(Refused, match="not known where"):
         whereabouts(Seen({"hv2": NEW}, {"hv1": "unreachable"}), "vm1")
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ("<hostdev type='pci'/>", "a device of the hypervisor's own"),
+        ("<filesystem type='mount'/>", "shares a folder"),
+        ("<tpm model='tpm-crb'/>", "its TPM"),
+        ("<disk><source dev='/dev/vg/a'/><target dev='vdc'/></disk>", "its disk vdc is no file (/dev/vg/a)"),
+        ("<disk type='volume'><source pool='p' volume='v'/><target dev='vdc'/></disk>", "its disk vdc is no file (p v)"),
+        ("<disk><source file='/a'/><target dev='vdc'/><shareable/></disk>", "others write to a disk"),
+        ("<interface type='bridge'><source bridge='br0'/></interface>", "on no network of libvirt"),
+        ("<disk device='cdrom'><target dev='sda'/></disk>", ""),
+    ],
+)
+def test_what_copies_of_disks_would_leave_behind_is_told_first(inside: str, said: str) -> None:
+    """A machine that is more than its files is not stopped to be moved; a drive without a medium is nothing to take."""
+    plain = domain_xml(WANTED)
+    assert immovable(plain, []) == []
+    found = immovable(plain.replace("</devices>", f"{inside}</devices>"), ["snapshot one"])
+    assert found[0] == "snapshot one would stay behind"
+    assert [each for each in found[1:] if said not in each] == []
+    assert len(found) == 1 + bool(said)
+
+
+_CAPABILITIES = """<capabilities><guest><os_type>hvm</os_type><arch name='x86_64'><emulator>/usr/bin/qemu</emulator>
+<machine maxCpus='288'>pc-q35-7.2</machine><machine canonical='pc-q35-7.2' maxCpus='288'>q35</machine>
+<domain type='qemu'/></arch></guest></capabilities>"""
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        ("type='qemu'><os><type arch='x86_64' machine='q35'/></os>", []),
+        ("type='qemu'><os><type arch='x86_64' machine='pc-q35-7.2'/></os>", []),
+        ("type='qemu'><os><type arch='x86_64' machine='pc-9'/></os>", ["its QEMU does not know the machine type pc-9"]),
+        ("type='kvm'><os><type arch='x86_64' machine='q35'/></os>", ["it has no KVM"]),
+        ("type='qemu'><os><type arch='aarch64' machine='virt'/></os>", ["it runs no machines of aarch64"]),
+        (
+            "type='qemu'><os><type arch='x86_64' machine='q35'/></os><devices><emulator>/qemu-kvm</emulator></devices>",
+            ["/qemu-kvm is not there"],
+        ),
+    ],
+)
+def test_a_hypervisor_must_know_the_kind_of_machine(domain: str, said: list[str]) -> None:
+    """Before it is stopped where it is: an older QEMU does not have a newer one's machine types."""
+    assert foreign(f"<domain {domain}</domain>", _CAPABILITIES) == said
+
+
+def test_room_and_places_are_looked_at_by_file_system() -> None:
+    """What is copied already counts; two pools on one file system share its room; a disk never goes over another file."""
+    sizes = {"/a/one": 3 << 20, "/b/two": 2 << 20, "/b/image": 9 << 20}
+    lines = ["room 7 1024 4096 /a/one", "room 7 1024 4096 /b/two", "there /b/image", "room 7 1024 4096 /b/image"]
+    assert crowded(sizes, frozenset({"/a/one", "/b/two"}), lines) == ["its files want 5 MiB, and there are 4 MiB"]
+    assert crowded(sizes, frozenset({"/a/one"}), [*lines, f"part {2 << 20} /a/one"]) == []
+    assert crowded(sizes, frozenset({"/a/one"}), ["there /a/one"]) == ["/a/one is there already: move it away, or delete it"]
+
+
+def test_what_is_a_machine_s_alone_must_be_free() -> None:
+    """libvirt takes no second UUID, and a network no second hardware address; its own definition is no other."""
+    xml = domain_xml(WANTED)
+    assert taken("vm1", xml, {"vm1": Domain("vm1", xml)}) == []
+    assert taken("vm1", xml, {"web": Domain("web", xml)}) == [
+        "web has its UUID",
+        *(f"web has its hardware address {mac}" for mac in sorted(macs_of(xml))),
+    ]
 
 
 def test_a_live_move_begins_where_the_machine_runs() -> None:
