@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 from jinja2 import Environment, StrictUndefined
 
+from nornir_stack.errors import Refused
 from nornir_stack.guest_image import EMULATED_WORDS
 from nornir_stack.tasks.hypervisor.capacity import Promise
 from nornir_stack.tasks.hypervisor.names import mac_of
@@ -243,8 +244,11 @@ def macs_of(xml: str) -> dict[str, str]:
 
 def free_target(*documents: str) -> str:
     """The first virtio target that none of these descriptions of one machine uses."""
-    taken = {target for xml in documents if xml for target in disks_of(xml).values()}
-    return next(name for i in range(26) if (name := _target(i)) not in taken)
+    taken = {_dev(disk) for xml in documents if xml for disk in parsed(xml).iterfind("devices/disk")}
+    found = next((name for i in range(26) if (name := _target(i)) not in taken), "")
+    if not found:
+        raise Refused("it has 26 disks, vda to vdz, and takes no more")
+    return found
 
 
 def resized(config: str, wanted: Sizes, console: str) -> tuple[str, tuple[str, ...]]:
@@ -262,6 +266,8 @@ def resized(config: str, wanted: Sizes, console: str) -> tuple[str, tuple[str, .
         lines += [f"-console {shown}", f"+console {console}"]
     if not lines:
         return config, ()
+    if now["memory"] != want["memory"] and root.find("cpu/numa") is not None:
+        raise Refused("its memory is shared out among NUMA cells, which only virsh edit changes: correct the inventory")
     for tag, value in (("memory", want["memory"]), ("currentMemory", want["memory"]), ("vcpu", want["cpus"])):
         found = root.find(tag)
         if found is not None:
@@ -269,7 +275,8 @@ def resized(config: str, wanted: Sizes, console: str) -> tuple[str, tuple[str, .
             found.attrib.pop("current", None)
     devices = root.find("devices")
     if shown != console and devices is not None:
-        for each in [*devices.iterfind("graphics"), *(devices.iterfind("channel[@type='spicevmc']"))]:
+        spice = [*devices.iterfind("channel[@type='spicevmc']"), *devices.iterfind("audio[@type='spice']")]
+        for each in [*devices.iterfind("graphics"), *spice]:
             devices.remove(each)
         if console != "none":
             ET.SubElement(devices, "graphics", type=console, autoport="yes", listen="127.0.0.1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nornir_stack.errors import Refused, TimedOut, UsageError
+from nornir_stack.errors import Refused, TimedOut
 from nornir_stack.libvirt import Libvirt
 from nornir_stack.node import Node
 from nornir_stack.select import nearest
@@ -13,6 +13,7 @@ from nornir_stack.settings import settings_of
 from nornir_stack.tasks.hypervisor.domain_xml import Domain, sources_of
 from nornir_stack.tasks.hypervisor.names import is_nova, refuse_nova, volume_of
 from nornir_stack.tasks.hypervisor.settings import Machine
+from nornir_stack.tasks.hypervisor.volumes import stood_on
 from nornir_stack.tasks.hypervisor.xml import parsed
 
 if TYPE_CHECKING:
@@ -142,8 +143,7 @@ def own_disks(link: virConnect, machine: Domain, there: Mapping[str, Domain]) ->
     """
     others = used_by_others(machine.name, there)
     volumes = [each for pool in link.listAllStoragePools() if pool.isActive() for each in pool.listAllVolumes()]
-    backings = {parsed(each.XMLDesc()).findtext("backingStore/path") for each in volumes}
-    known = {each.path() for each in volumes}
+    known, backings = {each.path() for each in volumes}, stood_on(link)
     mine = owned(machine.config, volume_of(machine.name, "seed"))
     return [path for path in mine if path in known and path not in others and path not in backings]
 
@@ -205,9 +205,3 @@ def destroy(virt: Libvirt, machine: Domain, disks: list[str]) -> None:
 
     diff = "".join([f"-machine {machine.name}\n", *(f"-{path}\n" for path in disks)])
     virt.change(f"delete {machine.name} with {len(disks)} disks", do, diff=diff)
-
-
-def refuse_word(word: str, what: str) -> None:
-    """Raise UsageError for a name that libvirt or a shell would read otherwise."""
-    if not word or not all(letter.isalnum() or letter in "_.-" for letter in word):
-        raise UsageError(f"{word!r} is no name of a {what}: letters, digits, dots, - and _")

@@ -17,7 +17,7 @@ from nornir_stack.select import nearest
 from nornir_stack.settings import settings_of
 from nornir_stack.size import Size
 from nornir_stack.tasks.hypervisor import capacity, devices, hostkeys, volumes
-from nornir_stack.tasks.hypervisor.domain_xml import Attached, Description, Domain, domain_xml, host_key_of, resized
+from nornir_stack.tasks.hypervisor.domain_xml import Attached, Description, Domain, domain_xml, host_key_of, promised, resized
 from nornir_stack.tasks.hypervisor.domains import domains
 from nornir_stack.tasks.hypervisor.images import Made, made
 from nornir_stack.tasks.hypervisor.names import mac_of, refuse_nova, volume_of
@@ -84,8 +84,8 @@ def _create(name: str) -> volumes.Do:
 
 
 def _look(link: virConnect) -> Whole:
-    info = link.getInfo()
-    return Whole(info[2], info[1] << 20, domains(link), volumes.volumes(link))
+    cpus, memory = capacity.has(link)
+    return Whole(cpus, memory, domains(link), volumes.volumes(link))
 
 
 def _refuse(node: Node, inventory: Inventory, wanted: Mapping[str, Machine], now: Whole) -> None:
@@ -100,13 +100,21 @@ def _refuse(node: Node, inventory: Inventory, wanted: Mapping[str, Machine], now
             if missing := [each for each in given if each not in known]:
                 hint = nearest(missing[0], known)
                 raise Refused(f"{name}: {node.name} has no {kind} {missing[0]!r} in the inventory{hint}")
-    promises = [capacity.Promise(name, each.cpus, each.memory) for name, each in now.domains.items() if each.running]
-    running = {each.machine for each in promises}
+        disks = disks_of_machine(inventory.hosts[name], machine, node.host)
+        devices.refuse_foreign(name, [_path(node, disk) for disk in disks.values()], now.domains)
+        devices.refuse_mac(name, machine.networks, now.domains)
+    promises = [each for each in promised(now.domains) if each.machine not in wanted]
     for name, machine in wanted.items():
-        if name not in running:
-            sizes = sizes_of(inventory.hosts[name], machine)
-            promises.append(capacity.Promise(name, sizes.cpus, sizes.memory))
+        promises.append(_promise(name, sizes_of(inventory.hosts[name], machine), now.domains.get(name)))
     capacity.refuse(node.name, now.cpus, now.memory, settings.reserved, promises)
+
+
+def _promise(name: str, sizes: capacity.Sizes, now: Domain | None) -> capacity.Promise:
+    """What a declared machine has by now, or will have from its next start: the larger. Pure."""
+    if now is None or not now.running:
+        now = Domain(name, now.config if now else "<domain/>")
+    memory = 0 if now.huge_pages else max(now.memory, sizes.memory)
+    return capacity.Promise(name, max(now.cpus, sizes.cpus), memory)
 
 
 def sizes_of(host: Host, machine: Machine) -> capacity.Sizes:
@@ -219,15 +227,27 @@ def _adjust(node: Node, host: Host, machine: Machine, now: Whole) -> None:
     for disk in disks_of_machine(host, machine, node.host).values():
         found = now.volumes.get(disk.pool, {}).get(disk.volume)
         if found:
-            volumes.enlarge(virt, disk, found, host.name)
+            volumes.enlarge(node, disk, found, host.name)
     sizes, console = sizes_of(host, machine), machine.console
-    xml, lines = resized(domain.config, sizes, console)
+    _, lines = resized(domain.config, sizes, console)
     if lines:
         when = " (from its next start)" if domain.running else ""
         diff = "\n".join([f"--- {host.name}", f"+++ {host.name}", *lines, ""])
-        virt.change(f"define {host.name} anew{when}", lambda link: link.defineXML(xml) and None, diff=diff)
+        virt.change(f"define {host.name} anew{when}", _resize(host.name, sizes, console), diff=diff)
     for network in machine.networks:
         devices.have_nic(virt, domain, network)
     for serial, disk in disks_of_machine(host, machine, node.host).items():
         there = now.volumes.get(disk.pool, {}).get(disk.volume)
         devices.have_disk(virt, domain, devices.Wanted(serial, disk, there, _path(node, disk)))
+
+
+def _resize(name: str, sizes: capacity.Sizes, console: str) -> volumes.Do:
+    """The whole definition, a console's password too, is at hand only where something may be changed."""
+
+    def do(link: virConnect) -> None:
+        import libvirt  # noqa: PLC0415  an extra
+
+        whole = link.lookupByName(name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+        link.defineXML(resized(whole, sizes, console)[0])
+
+    return do

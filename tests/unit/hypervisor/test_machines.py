@@ -35,7 +35,7 @@ from nornir_stack.tasks.hypervisor.live import Files, arrival, differing
 from nornir_stack.tasks.hypervisor.movable import Packed, crowded, foreign, immovable, taken
 from nornir_stack.tasks.hypervisor.moving import Placed, alive, astray, forgetting, leaving, whereabouts
 from nornir_stack.tasks.hypervisor.names import is_nova, mac_of, refuse_nova
-from nornir_stack.tasks.hypervisor.settings import Image
+from nornir_stack.tasks.hypervisor.settings import Image, Machine, _collisions
 from nornir_stack.tasks.hypervisor.snapshots import snapshot_xml
 from nornir_stack.tasks.hypervisor.teardown import Belongings, demolition
 
@@ -76,6 +76,30 @@ def test_other_sizes_keep_everything_else() -> None:
     assert lines == ("-memory 524288 KiB", "+memory 1048576 KiB", "-cpus 1", "+cpus 2")
     assert disks_of(larger) == disks_of(xml)
     assert resized(xml, _SIZES, "none")[1] == ("-console spice", "+console none")
+
+
+def test_what_belongs_to_a_console_goes_with_it() -> None:
+    """QEMU does not start with sound by SPICE where there is no SPICE; libvirt added both."""
+    added = "<channel type='spicevmc'/><audio id='1' type='spice'/></devices>"
+    other, _ = resized(domain_xml(WANTED).replace("</devices>", added), _SIZES, "vnc")
+    assert ("spice" in other, 'type="vnc"' in other) == (False, True)
+
+
+def test_memory_in_numa_cells_is_not_changed_over_their_heads() -> None:
+    """libvirt would take the sum of the cells, and each further run would find another size."""
+    cells = "<cpu><numa><cell id='0' memory='524288'/></numa></cpu><clock"
+    with pytest.raises(Refused, match="NUMA cells"):
+        resized(domain_xml(WANTED).replace("<clock", cells), replace(_SIZES, memory=Size.parse("1G")), "spice")
+
+
+def test_two_machines_have_nothing_in_common() -> None:
+    """Names of disks are made of two names, so two pairs can make one: told before anything is touched."""
+    more = {"hypervisor": "hv1", "authorized_keys": ("k",)}
+    web = Machine(disks={"data-root": Size(1 << 30)}, networks={"a": None}, **more)  # type: ignore[arg-type]
+    data = Machine(networks={"a": None}, **more)  # type: ignore[arg-type]
+    found = [(each.host, each.text) for each in _collisions({"web": web, "web-data": data})]
+    assert found == [("web-data", "its disk root would be web-data-root, as one of web: choose another name")]
+    assert not [*_collisions({"web": replace(web, hypervisor="hv2"), "web-data": data})]
 
 
 def test_a_moved_machine_has_its_files_elsewhere_and_the_same_cards() -> None:
