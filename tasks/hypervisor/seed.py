@@ -136,7 +136,8 @@ def _network_config(identity: Identity) -> Mapping[str, object]:
     for number, nic in enumerate(identity.nics):
         card: dict[str, object] = {"match": {"macaddress": nic.mac}, "dhcp4": False}
         card |= {"addresses": [str(nic.address)]} if nic.address else {}
-        card |= {"routes": [{"to": "default", "via": nic.gateway}]} if nic.gateway else {}
+        everywhere = "::/0" if ":" in nic.gateway else "0.0.0.0/0"  # which older renderers know too, other than `default`
+        card |= {"routes": [{"to": everywhere, "via": nic.gateway}]} if nic.gateway else {}
         cards[f"nic{number}"] = card
     return {"version": 2, "ethernets": cards}
 

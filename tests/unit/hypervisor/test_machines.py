@@ -173,6 +173,8 @@ def test_a_login_becomes_a_uri() -> None:
     )
     assert uri_of({"hostname": "fd00::1"}, local=False) == "qemu+ssh://[fd00::1]/system?no_tty=1"
     assert uri_of({}, local=True) == "qemu:///system"
+    blank = {"hostname": "hv1", "username": "a/b", "extras": {"client_keys": ["/my keys/k"]}}
+    assert uri_of(blank, local=False) == "qemu+ssh://a%2Fb@hv1/system?no_tty=1&keyfile=%2Fmy%20keys%2Fk"
 
 
 def _domain(*, running: bool) -> Domain:
