@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from nornir_stack.secret import Secret
 
 _SEED = Size.parse("1M")
-_QUIET = 124  # timeout(1): it had to be ended
 
 
 @dataclass(frozen=True)
@@ -205,17 +204,22 @@ def identity_of(host: Host, machine: Machine, hypervisor: Host, private: Secret,
 
 
 def _kvm(node: Node, accelerator: str, image: Made) -> bool:
-    """Whether KVM is to be used: as said, else whether it boots a kernel. That /dev/kvm is there proves nothing."""
-    if accelerator != "auto" or not image.kernel:
+    """Whether KVM is to be used: as said, else whether it boots a kernel. That /dev/kvm is there proves nothing.
+
+    Of an image with its own boot loader the kernel is in the disk: the hypervisor's own is tried then.
+    """
+    if accelerator != "auto":
         return accelerator == "kvm"
+
+    kernel = image.kernel or f"/boot/vmlinuz-{node.read('uname', '-r', independent=True).text}"
 
     def probe() -> bool:
         if not node.read("test", "-c", "/dev/kvm", ok=None, independent=True).ok:
             return False
-        words = ["timeout", str(guest_image.KVM_SECONDS), *guest_image.kvm_probe(image.kernel)]
+        words = ["timeout", str(guest_image.KVM_SECONDS), *guest_image.kvm_probe(kernel)]
         return "Kernel panic" in node.read(command(*words), ok=None, independent=True, timeout=90).stdout
 
-    return node.cached("hypervisor.kvm", probe)
+    return node.cached(f"hypervisor.kvm {kernel}", probe)
 
 
 def _adjust(node: Node, host: Host, machine: Machine, now: Whole) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused
@@ -33,7 +34,7 @@ ASIDE = ".nornir-stack-moving"  # the ending of a file that is not yet known to 
 # A line a file: what is there of it and of its copy, and the file system that it would be on.
 _ROOM = r"""
 for path; do
-    [ ! -e "$path" ] || echo "there $path"
+    [ ! -e "$path" ] || echo "there $(stat -c %s -- "$path") $path"
     [ ! -e "$path$ASIDE" ] || echo "part $(stat -c %s -- "$path$ASIDE") $path"
     echo "room $(stat -c %d -- "${path%/*}") $(stat -f -c '%a %S' -- "${path%/*}") $path"
 done
@@ -161,16 +162,18 @@ def crowded(sizes: Mapping[str, int], disks: frozenset[str], lines: Sequence[str
     found = []
     needs: dict[str, int] = {}
     room: dict[str, int] = {}
-    there = {line.removeprefix("there ") for line in lines if line.startswith("there ")}
-    parts = {path: int(size) for _, size, path in (line.split(" ", 2) for line in lines if line.startswith("part "))}
+    split = [line.split(" ", 2) for line in lines]
+    there, parts = ({path: int(size) for word, size, path in split if word == each} for each in ("there", "part"))
     for line in lines:
         word, *rest = line.split(" ", 4)
         if word != "room" or len(rest) != 4:  # noqa: PLR2004  of a folder that is not there
             continue
         device, blocks, width, path = rest
         room[device] = int(blocks) * int(width)
-        needs[device] = needs.get(device, 0) + (0 if path in there else max(0, sizes[path] - parts.get(path, 0)))
-    found += [f"{path} is there already: move it away, or delete it" for path in sorted(there & disks)]
+        # an image of another size is another, and is copied beside it
+        need = 0 if there.get(path) == sizes[path] else max(0, sizes[path] - parts.get(path, 0))
+        needs[device] = needs.get(device, 0) + need
+    found += [f"{path} is there already: move it away, or delete it" for path in sorted(disks & set(there))]
     found += [
         f"its files want {needs[each] // _MIB} MiB, and there are {room[each] // _MIB} MiB"
         for each in needs
@@ -195,7 +198,18 @@ def taken(machine: str, config: str, there: Mapping[str, Domain]) -> list[str]:
 def _lacking(link: virConnect, config: str) -> list[str]:
     running = {each.name() for each in link.listAllNetworks() if each.isActive()}
     found = [f"network {each} does not run" for each in sorted(set(macs_of(config).values()) - running)]
-    return found + foreign(config, link.getCapabilities())
+    found += foreign(config, link.getCapabilities())
+    if (cpu := model_of(config)) and not link.compareCPU(cpu):
+        found.append("its processor is not of the model that the machine has")
+    return found
+
+
+def model_of(config: str) -> str:
+    """The processor that a machine is promised under KVM, as XML; '' for that of its hypervisor, or an emulated one. Pure."""
+    root = parsed(config)
+    cpu = root.find("cpu")
+    named = cpu is not None and cpu.find("model") is not None and cpu.get("mode", "custom") == "custom"
+    return ET.tostring(cpu, encoding="unicode") if cpu is not None and named and root.get("type") == "kvm" else ""
 
 
 def foreign(config: str, capabilities: str) -> list[str]:

@@ -12,7 +12,7 @@ from nornir_stack.libvirt import Libvirt
 from nornir_stack.node import Node
 from nornir_stack.select import hosts, role
 from nornir_stack.settings import settings_of
-from nornir_stack.tasks.hypervisor.domain_xml import host_key_of
+from nornir_stack.tasks.hypervisor.domain_xml import host_key_of, macs_of
 from nornir_stack.tasks.hypervisor.domains import destroy, domains, own_disks
 from nornir_stack.tasks.hypervisor.names import refuse_nova
 from nornir_stack.tasks.hypervisor.networks import guests_on, machines_of, plugged_in, refuse_way
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
+    from nornir_stack.tasks.hypervisor.domain_xml import Domain
 
 HYPERVISOR = role("hypervisor")
 
 
 @dataclass(frozen=True)
 class Belongings:
-    """What a hypervisor has of the inventory: machines with their disks' paths, networks with their running guests, pools."""
+    """What a hypervisor has of the inventory: machines with their disks' paths, networks with who is on them, pools."""
 
     machines: Mapping[str, tuple[str, ...]]
     networks: Mapping[str, tuple[str, ...]]
@@ -70,7 +71,7 @@ def belongings(task: Task) -> Result[Belongings]:
         return Belongings(
             {name: tuple(own_disks(link, domain, there)) for name, domain in ours.items()},
             {
-                name: tuple(guest for guest, _ in guests_on(link, networks[name]))
+                name: tuple(dict.fromkeys([*(guest for guest, _ in guests_on(link, networks[name])), *_off(there, name)]))
                 for name in declared.networks
                 if name in networks
             },
@@ -91,7 +92,7 @@ def demolition(seen: Seen[Belongings], *, confirm: str) -> Chain:
     for host, each in there.items():
         for network, guests in each.networks.items():
             if others := [name for name in guests if name not in each.machines]:
-                raise Refused(f"{host}: {', '.join(others)}, not of the inventory, runs on network {network}: move it first")
+                raise Refused(f"{host}: {', '.join(others)}, not of the inventory, has a card on {network}: move it first")
     names = [name for each in there.values() for name in each.machines]
     token = "+".join(names) or "networks"
     lines = [line for host, each in there.items() for line in _told(host, each)]
@@ -126,6 +127,11 @@ def demolish(task: Task, *, mandate: Belongings) -> Result[None]:
     for name in mandate.pools:
         virt.change(f"forget pool {name}", _no_pool(name), diff=f"-pool {name}\n")
     return node.done()
+
+
+def _off(there: Mapping[str, Domain], network: str) -> list[str]:
+    """Machines that start with a card on a network: without it, they do not."""
+    return [name for name, each in there.items() if network in macs_of(each.config).values()]
 
 
 def _running(link: virConnect) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from nornir.core.inventory import Host
@@ -29,15 +31,18 @@ from nornir_stack.tasks.hypervisor.domain_xml import (
     resized,
     sources_of,
 )
-from nornir_stack.tasks.hypervisor.hostkeys import label_of, new_pair, with_key
+from nornir_stack.tasks.hypervisor.hostkeys import _write, label_of, new_pair, with_key
 from nornir_stack.tasks.hypervisor.images import Made, made
 from nornir_stack.tasks.hypervisor.live import Files, arrival, differing
-from nornir_stack.tasks.hypervisor.movable import Packed, crowded, foreign, immovable, taken
+from nornir_stack.tasks.hypervisor.movable import Packed, crowded, foreign, immovable, model_of, taken
 from nornir_stack.tasks.hypervisor.moving import Placed, alive, astray, forgetting, leaving, whereabouts
 from nornir_stack.tasks.hypervisor.names import is_nova, mac_of, refuse_nova
 from nornir_stack.tasks.hypervisor.settings import Image, Machine, _collisions
 from nornir_stack.tasks.hypervisor.snapshots import snapshot_xml
 from nornir_stack.tasks.hypervisor.teardown import Belongings, demolition
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SIZES = Sizes(1, Size.parse("512M"), Size.parse("2G"))
 _DISKS = [Attached("root", "/pool/vm1-root.qcow2"), Attached("seed", "/pool/vm1-seed.raw", "raw", readonly=True)]
@@ -147,6 +152,20 @@ def test_a_new_host_key_replaces_the_old_one() -> None:
     assert new == ["# ours", "vm2 ssh-ed25519 OLD", *lines[2:], "vm1 ssh-ed25519 NEW"]
     assert with_key(new, "vm1", "ssh-ed25519 NEW") == new
     assert (label_of("vm1", None), label_of("vm1", 2222)) == ("vm1", "[vm1]:2222")
+
+
+def test_keys_of_many_machines_are_noted_at_once(tmp_path: Path) -> None:
+    """None is lost, the file keeps its mode and its link, and is whole at any time."""
+    known = tmp_path / "real"
+    known.write_text("other ssh-rsa X\n")
+    known.chmod(0o600)
+    (tmp_path / "known_hosts").symlink_to(known)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: _write(tmp_path / "known_hosts", f"vm{i}", "ssh-ed25519 K"), range(24)))
+    lines = known.read_text().splitlines()
+    assert sorted(lines) == sorted(["other ssh-rsa X", *(f"vm{i} ssh-ed25519 K" for i in range(24))])
+    assert known.stat().st_mode & 0o777 == 0o600
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["known_hosts", "real"]
 
 
 def test_a_host_key_is_openssh_s_and_hidden() -> None:
@@ -262,13 +281,30 @@ def test_a_hypervisor_must_know_the_kind_of_machine(domain: str, said: list[str]
     assert foreign(f"<domain {domain}</domain>", _CAPABILITIES) == said
 
 
+@pytest.mark.parametrize(
+    ("domain", "named"),
+    [
+        ("type='kvm'><cpu mode='custom'><model>Skylake-Client</model></cpu>", True),
+        ("type='kvm'><cpu><model>Skylake-Client</model></cpu>", True),
+        ("type='qemu'><cpu mode='custom'><model>Skylake-Client</model></cpu>", False),
+        ("type='kvm'><cpu mode='host-model'/>", False),
+        ("type='kvm'>", False),
+    ],
+)
+def test_a_processor_that_is_named_is_asked_for(domain: str, named: bool) -> None:
+    """Of others a machine takes what its hypervisor has, from its next start."""
+    assert bool(model_of(f"<domain {domain}</domain>")) == named
+
+
 def test_room_and_places_are_looked_at_by_file_system() -> None:
     """What is copied already counts; two pools on one file system share its room; a disk never goes over another file."""
     sizes = {"/a/one": 3 << 20, "/b/two": 2 << 20, "/b/image": 9 << 20}
-    lines = ["room 7 1024 4096 /a/one", "room 7 1024 4096 /b/two", "there /b/image", "room 7 1024 4096 /b/image"]
+    lines = ["room 7 1024 4096 /a/one", "room 7 1024 4096 /b/two", f"there {9 << 20} /b/image", "room 7 1024 4096 /b/image"]
     assert crowded(sizes, frozenset({"/a/one", "/b/two"}), lines) == ["its files want 5 MiB, and there are 4 MiB"]
+    other = [line.replace(f"there {9 << 20}", "there 1") for line in lines]
+    assert crowded(sizes, frozenset(), other) == ["its files want 14 MiB, and there are 4 MiB"]
     assert crowded(sizes, frozenset({"/a/one"}), [*lines, f"part {2 << 20} /a/one"]) == []
-    assert crowded(sizes, frozenset({"/a/one"}), ["there /a/one"]) == ["/a/one is there already: move it away, or delete it"]
+    assert crowded(sizes, frozenset({"/a/one"}), ["there 7 /a/one"]) == ["/a/one is there already: move it away, or delete it"]
 
 
 def test_what_is_a_machine_s_alone_must_be_free() -> None:
