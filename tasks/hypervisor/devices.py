@@ -98,12 +98,16 @@ def attach_disk(task: Task, *, machine: str, disk: str, size: str, pool: str = "
         raise UsageError(f"{disk!r} is no name of a disk: a small letter and up to 19 of them, digits and -")
     if disk in _OWN:
         raise UsageError(f"the disk {disk} is every machine's own: choose another name")
+    try:
+        wide = Size.parse(size)
+    except ValueError as error:
+        raise UsageError(f"size={size}: {error}") from None
     virt = Libvirt(node)
     now = the_machine(node, machine)
     declared = settings_of(task.host, HypervisorSettings).pools
     if pool not in declared:
         raise Refused(f"{node.name} has no pool {pool!r} in the inventory{nearest(pool, declared)}")
-    wanted = volumes.Disk(pool, volume_of(machine, disk), Size.parse(size), declared[pool].volume_group is not None)
+    wanted = volumes.Disk(pool, volume_of(machine, disk), wide, declared[pool].volume_group is not None)
     there = virt.read("the volumes", volumes.volumes).get(pool, {}).get(wanted.volume)
     path = f"{(declared[pool].path or '/dev/' + str(declared[pool].volume_group)).rstrip('/')}/{wanted.volume}"
     refuse_foreign(machine, [path], virt.read("the machines", domains))
@@ -133,7 +137,8 @@ def detach_disk(task: Task, *, machine: str, disk: str, confirm: str = "") -> Re
             f"confirm='delete:{disk}' all that is on it is deleted"
         )
     xml = now.config if held[0] else now.live
-    element = next(each for each in _disk_elements(xml) if each.findtext("serial") == disk)
+    dev = disks_of(xml)[disk]
+    element = next(each for each in _disk_elements(xml) if each.find(f"target[@dev='{dev}']") is not None)
     source = element.find("source")
     path = "" if source is None else source.get("file") or source.get("dev") or ""
     mine = virt.read("its volume", lambda link: own_disks(link, replace(now, config=xml), domains(link)))

@@ -35,8 +35,17 @@ def observe_machines(task: Task) -> Result[dict[str, Domain]]:
 
 
 def domains(link: virConnect) -> dict[str, Domain]:
-    """For `Libvirt.read`."""
-    return {each.name(): _domain(each) for each in sorted(link.listAllDomains(), key=lambda one: str(one.name()))}
+    """For `Libvirt.read`. One that goes while it is looked at, as Nova's do, is not there."""
+    import libvirt  # noqa: PLC0415  an extra
+
+    found = {}
+    for each in sorted(link.listAllDomains(), key=lambda one: str(one.name())):
+        try:
+            found[str(each.name())] = _domain(each)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+    return found
 
 
 def _domain(each: virDomain) -> Domain:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # writes (its manual, "Disk image file locking"), over NFS too; qemu-img is refused the file then, and changes nothing.
 LOCKS = r"""
 export LC_ALL=C
+command -v qemu-img >/dev/null || { echo 'there is no qemu-img, which tells who has a file open' >&2; exit 127; }
 for path; do
     lock=free
     case $(qemu-img info -- "$path" 2>&1 >/dev/null) in *'"write" lock'*) lock=held ;; esac

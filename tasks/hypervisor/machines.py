@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nornir_stack import guest_image
 from nornir_stack.command import command
-from nornir_stack.errors import Refused
+from nornir_stack.errors import LibvirtFailed, Refused
 from nornir_stack.inventory.networks import networks_of
 from nornir_stack.libvirt import Libvirt
 from nornir_stack.node import Node
@@ -26,7 +26,7 @@ from nornir_stack.tasks.hypervisor.seed import Identity, Nic, seed
 from nornir_stack.tasks.hypervisor.settings import HypervisorSettings, Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from libvirt import virConnect
     from nornir.core.inventory import Host, Inventory
@@ -134,7 +134,7 @@ def disks_of_machine(host: Host, machine: Machine, hypervisor: Host, image: Made
 
 
 def _make(node: Node, host: Host, machine: Machine, now: Whole) -> None:
-    """Everything that a new machine needs, up to its definition. What is left of an attempt that was cut is made anew."""
+    """Everything that a new machine needs, up to its definition. Where libvirt refuses any of it, the new disks go again."""
     virt = Libvirt(node)
     settings = settings_of(node.host, HypervisorSettings)
     image = made(settings.images[machine.image], str(settings.pools[settings.image_pool].path))
@@ -146,13 +146,10 @@ def _make(node: Node, host: Host, machine: Machine, now: Whole) -> None:
         if disk.volume in there:
             path = there[disk.volume].path
             raise Refused(f"{host.name}: its disk {serial} would be {path}, which is there already: move it away, or delete it")
+    refuse_cut(host.name, disks["root"], now.volumes.get(settings.image_pool, {}).values())
     private, public = hostkeys.new_pair()
     identity = identity_of(host, machine, node.host, private, public)
-    for disk in disks.values():
-        volumes.make(virt, disk)
-    # a seed alone is nobody's data: a run that was cut leaves it
     seeded = volumes.Disk(seed_pool(settings, machine), volume_of(host.name, "seed"), _SEED, raw=True)
-    volumes.make(virt, seeded, seed(identity), replace=True)
     kvm = _kvm(node, settings.accelerator, image)
     paths = {serial: _path(node, disk) for serial, disk in disks.items()}
     attached = [Attached(serial, paths[serial], disk.format) for serial, disk in disks.items()]
@@ -162,8 +159,26 @@ def _make(node: Node, host: Host, machine: Machine, now: Whole) -> None:
         host.name, uid, public, sizes_of(host, machine), image, attached, list(machine.networks), machine.console, kvm
     )
     xml = domain_xml(description)
-    virt.change(f"define {host.name}", lambda link: link.defineXML(xml) and None, diff=_summary(description))
+    new = []
+    try:
+        for disk in disks.values():
+            volumes.make(virt, disk)
+            new.append(disk)
+        # a seed alone is nobody's data: a run that was cut leaves it
+        volumes.make(virt, seeded, seed(identity), replace=True)
+        virt.change(f"define {host.name}", lambda link: link.defineXML(xml) and None, diff=_summary(description))
+    except LibvirtFailed:  # which said no: nobody has written to these, and they would be in the way of the next run
+        for disk in new:
+            volumes.remove(virt, disk)
+        raise
     hostkeys.note(node, host, public)
+
+
+def refuse_cut(machine: str, disk: volumes.Disk, there: Iterable[volumes.Volume]) -> None:
+    """Raise Refused where a disk would be smaller than the image that it stands on: QEMU cuts off the rest. Pure."""
+    for each in there:
+        if each.path == disk.backing and disk.size < each.capacity:
+            raise Refused(f"{machine}: the disk of its system is to have {disk.size}, and its image has {each.capacity}")
 
 
 def seed_pool(settings: HypervisorSettings, machine: Machine) -> str:
@@ -187,7 +202,13 @@ def _summary(wanted: Description) -> str:
 
 
 def identity_of(host: Host, machine: Machine, hypervisor: Host, private: Secret, public: str) -> Identity:
-    """What a new machine is told: the first of its networks that has a gateway is its way out. Pure but for its uuid."""
+    """What a new machine is told. Pure but for its uuid."""
+    nics = nics_of(host, machine, hypervisor)
+    return Identity(host.name, str(uuid.uuid4()), nics, machine.authorized_keys, private, public)
+
+
+def nics_of(host: Host, machine: Machine, hypervisor: Host) -> list[Nic]:
+    """A machine's cards in order: the first of its networks that has a gateway is its way out. Pure."""
     plan = networks_of(host.defaults)
     virtual = settings_of(hypervisor, HypervisorSettings).networks
     nics = []
@@ -200,7 +221,7 @@ def identity_of(host: Host, machine: Machine, hypervisor: Host, private: Secret,
         gateway = str(network.gateway) if network.gateway not in {None, address} and not out else ""
         out = out or bool(gateway)
         nics.append(Nic(mac_of(host.name, name), ip_interface(f"{address}/{network.cidr.prefixlen}"), gateway))
-    return Identity(host.name, str(uuid.uuid4()), nics, machine.authorized_keys, private, public)
+    return nics
 
 
 def _kvm(node: Node, accelerator: str, image: Made) -> bool:

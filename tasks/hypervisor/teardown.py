@@ -105,7 +105,8 @@ def demolition(seen: Seen[Belongings], *, confirm: str) -> Chain:
 def _told(host: str, each: Belongings) -> list[str]:
     lines = [f"{host}: machine {name} with {', '.join(disks) or 'no disk'}" for name, disks in each.machines.items()]
     lines += [f"{host}: network {name}" for name in each.networks]
-    return lines + [f"{host}: pool {name} (what else is in it stays)" for name in each.pools]
+    stays = "what else is in it stays, and with that a pool of logical volumes"
+    return lines + [f"{host}: pool {name} ({stays})" for name in each.pools]
 
 
 def demolish(task: Task, *, mandate: Belongings) -> Result[None]:
@@ -154,6 +155,8 @@ def _no_pool(name: str) -> Callable[[virConnect], None]:
         empty = False
         if pool.isActive():
             pool.refresh()  # files that came by other ways
+            if "<pool type='logical'>" in pool.XMLDesc() and pool.listAllVolumes():
+                return  # its end would deactivate them (vgchange -an), whosever they are
             empty = not pool.listAllVolumes() and "<pool type='dir'>" in pool.XMLDesc()
             pool.destroy()
         if empty:

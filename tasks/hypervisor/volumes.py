@@ -122,6 +122,16 @@ def make(virt: Libvirt, disk: Disk, content: bytes = b"", *, replace: bool = Fal
     virt.change(f"make disk {disk.volume} in {disk.pool}: {disk.size}{on}", do)
 
 
+def remove(virt: Libvirt, disk: Disk) -> None:
+    """Delete a volume that was just made."""
+    where = f"{disk.volume} in {disk.pool}"
+    virt.change(
+        f"delete disk {where}",
+        lambda link: link.storagePoolLookupByName(disk.pool).storageVolLookupByName(disk.volume).delete() and None,
+        diff=f"-{where}\n",
+    )
+
+
 def _fill(link: virConnect, volume: virStorageVol, content: bytes) -> None:
     stream = link.newStream()
     try:

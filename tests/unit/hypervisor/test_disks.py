@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,9 +14,11 @@ from nornir_stack.tasks.hypervisor.arriving import _PLACE
 from nornir_stack.tasks.hypervisor.devices import free_ports, refuse_foreign, refuse_full, refuse_mac
 from nornir_stack.tasks.hypervisor.domain_xml import Domain, free_target
 from nornir_stack.tasks.hypervisor.domains import beside, domains, own_disks
+from nornir_stack.tasks.hypervisor.machines import refuse_cut
 from nornir_stack.tasks.hypervisor.movable import ASIDE
 from nornir_stack.tasks.hypervisor.names import mac_of
-from nornir_stack.tasks.hypervisor.volumes import Disk, _holders, grows, stood_on
+from nornir_stack.tasks.hypervisor.teardown import _no_pool
+from nornir_stack.tasks.hypervisor.volumes import Disk, Volume, _holders, grows, stood_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +91,28 @@ def test_a_disk_never_shrinks() -> None:
         grows(Disk("p", "vm1-data", Size.parse("10M"), logical=True), 16 << 20, "vm1", 4 << 20)
     with pytest.raises(Refused, match="never made smaller"):
         grows(Disk("p", "vm1-data", Size(1 << 20)), (1 << 20) + 512, "vm1")
+
+
+def test_a_disk_is_no_smaller_than_its_image() -> None:
+    """What lies behind its end would be cut off, the file system with it."""
+    image = Volume("/i/debian.qcow2", Size.parse("2G"))
+    refuse_cut("vm1", Disk("p", "vm1-root", Size.parse("2G"), backing=image.path), [image])
+    refuse_cut("vm1", Disk("p", "vm1-data", Size.parse("1G")), [image])
+    with pytest.raises(Refused, match="is to have 1G, and its image has 2G"):
+        refuse_cut("vm1", Disk("p", "vm1-root", Size.parse("1G"), backing=image.path), [image])
+
+
+def test_a_pool_of_logical_volumes_that_others_use_is_left_alone() -> None:
+    """libvirt stops one by vgchange -an, which takes every volume of the group from whoever has it."""
+    link = Mock()
+    pool = link.storagePoolLookupByName.return_value
+    pool.XMLDesc.return_value = "<pool type='logical'>\n</pool>"
+    pool.listAllVolumes.return_value = ["swap"]
+    _no_pool("vg")(link)
+    assert not pool.destroy.called
+    pool.listAllVolumes.return_value = []
+    _no_pool("vg")(link)
+    assert (pool.destroy.called, pool.undefine.called, pool.delete.called) == (True, True, False)
 
 
 def test_who_has_a_disk_open_is_who_runs_with_it(link: virConnect) -> None:
