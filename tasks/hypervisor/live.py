@@ -59,6 +59,8 @@ def living(seen: Seen[Placed], whereabouts: tuple[str, str], *, machine: str, wi
     """The chain that takes a machine from where it runs to where it is to be. Pure; raises Refused where it does not run."""
     wanted, old = whereabouts
     if machine in seen[wanted].domains:
+        if old and seen[old].domains[machine].running:
+            raise Refused(f"{machine} runs on {old}, and {wanted} has an older one that is shut off: delete that first there")
         return Chain("there", reasons=[f"{machine} is on {wanted} already"])
     if not old:
         raise Refused(f"{machine} is on no hypervisor: cloud.infrastructure makes it")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
 from nornir_stack import guest_image
 from nornir_stack.command import command
+from nornir_stack.connections.libvirt import hypervisor
 from nornir_stack.errors import LibvirtFailed, Refused
 from nornir_stack.inventory.networks import networks_of
 from nornir_stack.libvirt import Libvirt
@@ -53,12 +55,15 @@ def machines(task: Task) -> Result[tuple[str, ...]]:
 
     A new one gets its disks, a seed with its name, addresses and keys, and a host key that is noted here before anybody logs
     in. One that is there gets the cards and disks that it lacks, while it runs; other sizes from its next start. What it
-    has beside that stays. Capacity is looked at first: nothing is made if not all of them fit.
+    has beside that stays. Capacity is looked at first: nothing is made if not all of them fit. Nor is one made or started that
+    another hypervisor of the inventory has.
     """
     node = Node(task)
     virt = Libvirt(node)
     wanted = machines_of(node.name, task.nornir.inventory)
     now = virt.read("what the hypervisor has", _look)
+    if not all(name in now.domains and now.domains[name].running for name in wanted):
+        refuse_twice(node.name, wanted, now.domains, _elsewhere(node))
     _refuse(node, task.nornir.inventory, wanted, now)
     for name, machine in wanted.items():
         host = task.nornir.inventory.hosts[name]
@@ -85,6 +90,28 @@ def _create(name: str) -> volumes.Do:
 def _look(link: virConnect) -> Whole:
     cpus, memory = capacity.has(link)
     return Whole(cpus, memory, domains(link), volumes.volumes(link))
+
+
+def _elsewhere(node: Node) -> dict[str, Mapping[str, Domain]]:
+    """The machines of the inventory's other hypervisors. Raises ConnectionFailed: else two could have one address."""
+    found: dict[str, Mapping[str, Domain]] = {}
+    for name, host in node.task.nornir.inventory.hosts.items():
+        if name != node.name and host.has_parent_group("hypervisor"):
+            other = hypervisor(host, node.task.nornir.config)
+            found[name] = node.gate.look(f"the machines of {name}", partial(other.look, domains))
+    return found
+
+
+def refuse_twice(
+    here: str, wanted: Iterable[str], now: Mapping[str, Domain], elsewhere: Mapping[str, Mapping[str, Domain]]
+) -> None:
+    """Raise Refused where a machine is to be made or started that another hypervisor has. Pure."""
+    for name in wanted:
+        for other in (host for host, each in elsewhere.items() if name in each):
+            if name not in now:
+                raise Refused(f"{name} is on {other}: cloud.move machine={name} takes it to {here}")
+            if not now[name].running:
+                raise Refused(f"{name} is on {other} too, and does not run on {here}: start the newer one (hypervisor.start)")
 
 
 def _refuse(node: Node, inventory: Inventory, wanted: Mapping[str, Machine], now: Whole) -> None:

@@ -34,6 +34,7 @@ from nornir_stack.tasks.hypervisor.domain_xml import (
 from nornir_stack.tasks.hypervisor.hostkeys import _write, label_of, new_pair, with_key
 from nornir_stack.tasks.hypervisor.images import Made, made
 from nornir_stack.tasks.hypervisor.live import Files, arrival, differing
+from nornir_stack.tasks.hypervisor.machines import refuse_twice
 from nornir_stack.tasks.hypervisor.movable import Packed, crowded, foreign, immovable, model_of, taken
 from nornir_stack.tasks.hypervisor.moving import Placed, alive, astray, forgetting, leaving, whereabouts
 from nornir_stack.tasks.hypervisor.names import is_nova, mac_of, refuse_nova
@@ -215,6 +216,17 @@ def test_no_second_machine_is_made_of_one_that_is_elsewhere() -> None:
     assert "runs on none" in astray(Seen({"hv1": OFF, "hv2": stopped}))[0]
 
 
+def test_a_machine_is_not_made_twice() -> None:
+    """Nor started where another hypervisor has it too: by the task alone, without the plan of cloud.infrastructure."""
+    on, off = Domain("vm1", "<domain/>", "<domain/>"), Domain("vm1", "<domain/>")
+    refuse_twice("hv1", ["vm1"], {"vm1": on}, {"hv2": {"vm1": off}})
+    refuse_twice("hv1", ["vm1"], {}, {"hv2": {"web": on}})
+    with pytest.raises(Refused, match=r"vm1 is on hv2: cloud\.move machine=vm1"):
+        refuse_twice("hv1", ["vm1"], {}, {"hv2": {"vm1": off}})
+    with pytest.raises(Refused, match="vm1 is on hv2 too"):
+        refuse_twice("hv1", ["vm1"], {"vm1": off}, {"hv2": {"vm1": on}})
+
+
 def test_a_move_looks_at_both_before_it_stops_the_machine() -> None:
     """At what it takes along, then at who is to have it; one that has arrived is left alone; two that run are refused."""
     (pack,) = leaving(Seen({"hv1": OLD, "hv2": NEW}), machine="vm1", within=60).parts
@@ -322,6 +334,9 @@ def test_a_live_move_begins_where_the_machine_runs() -> None:
     (part,) = alive(Seen({"hv1": OLD, "hv2": NEW}), machine="vm1", within=60).parts
     assert (part.name, str(part.on)) == ("files", "hv1")  # type: ignore[union-attr]
     assert alive(Seen({"hv1": Placed({}, ()), "hv2": ARRIVED}), machine="vm1", within=60).parts == ()
+    stopped = Placed({"vm1": _domain(running=False)}, ("vm1",))
+    with pytest.raises(Refused, match="hv2 has an older one"):
+        alive(Seen({"hv1": OLD, "hv2": stopped}), machine="vm1", within=60)
     with pytest.raises(Refused, match="does not run on hv1: it is moved without live="):
         alive(Seen({"hv1": OFF, "hv2": NEW}), machine="vm1", within=60)
     with pytest.raises(Refused, match=r"is on no hypervisor: cloud\.infrastructure makes it"):
