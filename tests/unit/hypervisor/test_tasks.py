@@ -54,7 +54,8 @@ def refused(folder: Path, on: str, function: Callable[..., Any], has: dict[str, 
     found["vm1"] = Host("vm1", hostname="10.0.0.11", data={"machine": _MACHINE}, groups=mine, defaults=defaults)
     nr = Nornir(Inventory(found, groups, defaults), Config(logging=LoggingConfig(enabled=False)), runner=SerialRunner())
     try:
-        report = Chain("one", Stage("one", [do(function, **arguments)], hosts(on))).run(nr, dry_run=True)  # which takes no lock on this machine
+        chain = Chain("one", Stage("one", [do(function, **arguments)], hosts(on)))
+        report = chain.run(nr, dry_run=True)  # which takes no lock on this machine
     finally:
         nr.close_connections()
     assert report.changed == ()
