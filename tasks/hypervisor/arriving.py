@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 _SUM = 'if [ -e "$1" ]; then sha256sum <"$1" | cut -d" " -f1; else echo absent; fi'
 _REBASE = 'qemu-img rebase -u -f "$2" -F "$4" -b "$3" "$1"'
 # never over another file; a run that was cut between the files finds the rest
-_PLACE = 'for path; do [ -e "$path" ] || { sync; mv -n -T -- "$path$ASIDE" "$path" && [ ! -e "$path$ASIDE" ]; } || exit; done'
+_PLACE = r"""
+for path; do
+    if [ -e "$path" ]; then
+        [ ! -e "$path$ASIDE" ] || { echo "$path has come beside $path$ASIDE, which was to be it" >&2; exit 1; }
+    else
+        sync
+        mv -n -T -- "$path$ASIDE" "$path" && [ ! -e "$path$ASIDE" ] || exit 1
+    fi
+done
+"""
+_UNPLACED = 'for path; do [ -e "$path" ] && [ ! -e "$path$ASIDE" ] || echo "$path"; done'
 _COPY_SECONDS = 3600.0
 STAMP = "%i %.9Y"  # stat(1): a file's inode, and when it was written, to the nanosecond
 
@@ -117,13 +127,15 @@ def start_there(task: Task, *, machine: str, source: str) -> Result[None]:
     if machine not in machines_of(node.name, task.nornir.inventory):
         return node.done()
     virt = Libvirt(node)
-    now = virt.read("the machines", domains)[machine]
+    now = virt.read("the machines", domains).get(machine)
+    if now is None and not node.dry_run:
+        raise Refused(f"{machine} is not on {node.name}: run this again")
     origin = hypervisor(task.nornir.inventory.hosts[source], task.nornir.config)
     old = node.gate.look(f"{machine} on {source}", lambda: origin.look(domains)).get(machine)
     if old and old.running:
         raise Refused(f"{machine} runs on {source} again: two with one address; it was not started on {node.name}")
-    noted(node, virt, machine, host_key_of(now.config))
-    if not now.running:
+    noted(node, virt, machine, host_key_of(now.config) if now else "")
+    if not (now and now.running):
         virt.change(f"start {machine}", lambda link: link.lookupByName(machine).create() and None, repeatable=True)
     return node.done()
 
@@ -168,7 +180,7 @@ def _aside(node: Node, source: str, copy: Copy) -> None:
 
 def _place(node: Node, virt: Libvirt, machine: str, disks: Mapping[str, str]) -> None:
     """Give copies that are whole their names, where they do not have them yet."""
-    look = sh('for path; do [ -e "$path" ] || echo "$path"; done', *disks.values(), label=f"the disks of {machine}")
+    look = sh(f"ASIDE={ASIDE}; {_UNPLACED}", *disks.values(), label=f"the disks of {machine}")
     if missing := [*disks.values()] if node.gate.pending else node.read(look).lines:
         place = sh(f"ASIDE={ASIDE}; {_PLACE}", *missing, label=f"have the disks of {machine}, which are whole")
         node.change(place, repeatable=True)

@@ -102,13 +102,18 @@ def stop(task: Task, *, machine: str, within: float = 120.0, force: bool = False
 
 def _is_off(node: Node, virt: Libvirt, machine: str, within: float) -> bool:
     left = within
-    while virt.read(f"whether {machine} runs", on(machine, lambda domain: bool(domain.isActive()))):
+    while virt.read(f"whether {machine} runs", lambda link: _runs(link, machine)):
         if left <= 0:
             return False
         with suppress(TimedOut):
             node.gate.wait(_LOOK_AGAIN, f"{machine} to shut down")
         left -= _LOOK_AGAIN
     return True
+
+
+def _runs(link: virConnect, machine: str) -> bool:
+    """One that was defined by nobody is gone when it has ended."""
+    return any(each.name() == machine and each.isActive() for each in link.listAllDomains())
 
 
 def on(machine: str, do: Callable[[virDomain], object]) -> Callable[[virConnect], object]:

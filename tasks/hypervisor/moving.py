@@ -180,21 +180,25 @@ def shut(task: Task, *, machine: str, within: float) -> Result[None]:
 def luggage(task: Task, *, machine: str) -> Result[Luggage | None]:
     """Observe a machine that is shut off, with the sums of all its files; None where this hypervisor has none to give.
 
-    Where it is to be and runs, there is nothing to bring: HERE.
+    Where it is to be and runs, there is nothing to bring: HERE. A dry run looks at one that runs as if it had been shut
+    down, without the sums of its disks.
     """
     node = Node(task)
     there = Libvirt(node).read("the machines", domains)
     wanted = machine in machines_of(node.name, task.nornir.inventory)
-    if machine not in there or wanted or there[machine].running:
-        return node.done(HERE if wanted and machine in there and there[machine].running else None)
+    runs = machine in there and there[machine].running
+    if machine not in there or wanted or (runs and not node.dry_run):
+        return node.done(HERE if wanted and runs else None)
     xml = there[machine].config
     disks = sources_of(xml)
     chains = Libvirt(node).read("what its disks stand on", lambda link: backings_of(link, disks))
     shared = [*dict.fromkeys([*(each.path for each in chains.values()), *boot_files_of(xml)])]
-    lines = node.read(sh(_SUMS, *disks, *shared, label=f"the sums of the files of {machine}"), timeout=_SUM_SECONDS).lines
+    still = shared if runs else [*disks, *shared]
+    lines = node.read(sh(_SUMS, *still, label=f"the sums of the files of {machine}"), timeout=_SUM_SECONDS).lines
     sums = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
     stamps = dict(zip(disks, node.read("stat", "-c", STAMP, *disks).lines, strict=True))
-    return node.done(Luggage(xml, {each: sums[each] for each in disks}, {each: sums[each] for each in shared}, stamps, chains))
+    mine, others = {each: sums.get(each, "") for each in disks}, {each: sums[each] for each in shared}
+    return node.done(Luggage(xml, mine, others, stamps, chains))
 
 
 def arriving(seen: Seen[Luggage | None], *, machine: str, within: float) -> Chain:

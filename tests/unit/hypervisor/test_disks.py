@@ -179,10 +179,12 @@ def test_a_copy_takes_its_place_once_and_over_nothing(tmp_path: Path) -> None:
     """A run after one that was cut finds the rest; without a copy it fails and says so."""
     here, there = tmp_path / "a b", tmp_path / "c"
     (tmp_path / f"a b{ASIDE}").write_text("new")
-    there.write_text("old")
-    (tmp_path / f"c{ASIDE}").write_text("other")
+    there.write_text("placed")
     run = ["sh", "-c", f"ASIDE={ASIDE}; {_PLACE}", "sh", str(here), str(there)]
     for _ in range(2):
         subprocess.run(run, check=True)
-        assert (here.read_text(), there.read_text()) == ("new", "old")
+        assert (here.read_text(), there.read_text()) == ("new", "placed")
+    (tmp_path / f"c{ASIDE}").write_text("other")
+    assert subprocess.run(run, check=False, capture_output=True).returncode
+    assert there.read_text() == "placed"
     assert subprocess.run([*run, str(tmp_path / "nowhere")], check=False, capture_output=True).returncode
