@@ -13,7 +13,7 @@ from nornir_stack.size import Size
 from nornir_stack.tasks.hypervisor.arriving import _PLACE
 from nornir_stack.tasks.hypervisor.devices import free_ports, refuse_foreign, refuse_full, refuse_mac
 from nornir_stack.tasks.hypervisor.domain_xml import Domain, free_target
-from nornir_stack.tasks.hypervisor.domains import beside, domains, own_disks
+from nornir_stack.tasks.hypervisor.domains import _runs, beside, domains, own_disks
 from nornir_stack.tasks.hypervisor.machines import refuse_cut
 from nornir_stack.tasks.hypervisor.movable import ASIDE
 from nornir_stack.tasks.hypervisor.names import mac_of
@@ -121,6 +121,14 @@ def test_who_has_a_disk_open_is_who_runs_with_it(link: virConnect) -> None:
     link.lookupByName("vm1").create()
     machine(link, "off", disk("vm1-data", "vda"))
     assert (_holders(link, f"{_POOL}/vm1-root"), _holders(link, f"{_POOL}/vm1-data")) == (["vm1"], [])
+
+
+def test_a_machine_that_is_gone_does_not_run(link: virConnect) -> None:
+    """One that was started without a definition is nowhere when it has ended."""
+    link.createXML(_VM.format(name="brief", disks=""))
+    assert _runs(link, "brief")
+    link.lookupByName("brief").destroy()
+    assert not _runs(link, "brief")
 
 
 def test_the_disk_of_another_is_not_plugged_in(link: virConnect) -> None:

@@ -13,6 +13,7 @@ from nornir.plugins.runners import SerialRunner
 from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.inventory.plugins import register_connections
 from nornir_stack.select import hosts
+from nornir_stack.tasks.hypervisor.arriving import start_there
 from nornir_stack.tasks.hypervisor.devices import attach_disk, detach_nic
 from nornir_stack.tasks.hypervisor.domains import delete
 from nornir_stack.tasks.hypervisor.machines import machines
@@ -21,6 +22,8 @@ from nornir_stack.tasks.hypervisor.names import mac_of
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from nornir_stack.results import Report
 
 pytest.importorskip("libvirt")
 _CARD = f"<interface type='network'><mac address='{mac_of('vm1', 'control')}'/><source network='control'/></interface>"
@@ -37,8 +40,13 @@ _HYPERVISOR = {
 }
 
 
-def refused(folder: Path, on: str, function: Callable[..., Any], has: dict[str, str], **arguments: Any) -> str:
-    """Why a task refuses on a hypervisor, of which two have these machines and pools."""
+@pytest.fixture(autouse=True)
+def _journal_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+def dry(folder: Path, on: str, function: Callable[..., Any], has: dict[str, str], **arguments: Any) -> Report:
+    """A dry run of a task on a hypervisor, of which two have these machines and pools."""
     register_connections()
     defaults = Defaults(data={"networks": {"control": {"cidr": "10.0.0.0/24"}}})
     groups = Groups({name: Group(name, defaults=defaults) for name in ("hypervisor", "machine")})
@@ -55,11 +63,9 @@ def refused(folder: Path, on: str, function: Callable[..., Any], has: dict[str, 
     nr = Nornir(Inventory(found, groups, defaults), Config(logging=LoggingConfig(enabled=False)), runner=SerialRunner())
     try:
         chain = Chain("one", Stage("one", [do(function, **arguments)], hosts(on)))
-        report = chain.run(nr, dry_run=True)  # which takes no lock on this machine
+        return chain.run(nr, dry_run=True)  # which takes no lock on this machine
     finally:
         nr.close_connections()
-    assert report.changed == ()
-    return "\n".join(host.error for stage in report.stages for host in stage.hosts if host.error)
 
 
 @pytest.mark.parametrize(
@@ -77,4 +83,13 @@ def test_what_is_refused(  # noqa: PLR0917
     tmp_path: Path, on: str, function: Callable[..., Any], has: dict[str, str], arguments: dict[str, Any], said: str
 ) -> None:
     """In words that say what was seen, with nothing changed."""
-    assert said in refused(tmp_path, on, function, has, **arguments)
+    report = dry(tmp_path, on, function, has, **arguments)
+    assert report.changed == ()
+    assert said in "\n".join(host.error for stage in report.stages for host in stage.hosts if host.error)
+
+
+def test_a_dry_run_of_a_move_tells_the_start_too(tmp_path: Path) -> None:
+    """Of a machine that is not there yet, as its copy was not made; where the old one runs, it is refused."""
+    report = dry(tmp_path, "hv1", start_there, {}, machine="vm1", source="hv2")
+    assert [each for each in report.changed if "start vm1" in str(each)]
+    assert not dry(tmp_path, "hv1", start_there, {"hv2": _VM}, machine="vm1", source="hv2").changed
