@@ -126,10 +126,11 @@ def admit(task: Task, *, machine: str, packed: Packed) -> Result[None]:
     virt = Libvirt(node)
     there = virt.read("the machines", domains)
     refuse_room(node, virt, machine, packed.config)
-    wrong = virt.read("what is here for it", lambda link: _lacking(link, packed.config))
-    wrong += taken(machine, packed.config, there)
     settings = settings_of(node.host, HypervisorSettings)
     wanted = machines_of(node.name, node.task.nornir.inventory)[machine]
+    pools = {pool_for(settings, wanted, machine, path) for path in packed.disks} | {settings.image_pool for _ in packed.shared}
+    wrong = virt.read("what is here for it", lambda link: _lacking(link, packed.config, pools))
+    wrong += taken(machine, packed.config, there)
     sizes = {destination(settings, wanted, machine, path): size for path, size in packed.disks.items()}
     disks = frozenset(sizes)
     sizes |= {destination(settings, wanted, machine, path, shared=True): size for path, size in packed.shared.items()}
@@ -165,10 +166,11 @@ def crowded(sizes: Mapping[str, int], disks: frozenset[str], lines: Sequence[str
     split = [line.split(" ", 2) for line in lines]
     there, parts = ({path: int(size) for word, size, path in split if word == each} for each in ("there", "part"))
     for line in lines:
-        word, *rest = line.split(" ", 4)
-        if word != "room" or len(rest) != 4:  # noqa: PLR2004  of a folder that is not there
+        if line.startswith("room   "):  # stat(1) had nothing to say
+            found.append(f"the folder of {line.removeprefix('room   ')} is not there")
+        if not line.startswith("room ") or line.startswith("room   "):
             continue
-        device, blocks, width, path = rest
+        _, device, blocks, width, path = line.split(" ", 4)
         room[device] = int(blocks) * int(width)
         # an image of another size is another, and is copied beside it
         need = 0 if there.get(path) == sizes[path] else max(0, sizes[path] - parts.get(path, 0))
@@ -195,9 +197,11 @@ def taken(machine: str, config: str, there: Mapping[str, Domain]) -> list[str]:
     return found
 
 
-def _lacking(link: virConnect, config: str) -> list[str]:
+def _lacking(link: virConnect, config: str, pools: set[str]) -> list[str]:
     running = {each.name() for each in link.listAllNetworks() if each.isActive()}
     found = [f"network {each} does not run" for each in sorted(set(macs_of(config).values()) - running)]
+    stored = {each.name() for each in link.listAllStoragePools() if each.isActive()}
+    found += [f"pool {each} does not run" for each in sorted(pools - stored)]
     found += foreign(config, link.getCapabilities())
     if (cpu := model_of(config)) and not link.compareCPU(cpu):
         found.append("its processor is not of the model that the machine has")

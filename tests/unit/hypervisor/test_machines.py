@@ -317,6 +317,7 @@ def test_room_and_places_are_looked_at_by_file_system() -> None:
     assert crowded(sizes, frozenset(), other) == ["its files want 14 MiB, and there are 4 MiB"]
     assert crowded(sizes, frozenset({"/a/one"}), [*lines, f"part {2 << 20} /a/one"]) == []
     assert crowded(sizes, frozenset({"/a/one"}), ["there 7 /a/one"]) == ["/a/one is there already: move it away, or delete it"]
+    assert crowded(sizes, frozenset({"/a/one"}), ["room   /a b/one"]) == ["the folder of /a b/one is not there"]
 
 
 def test_what_is_a_machine_s_alone_must_be_free() -> None:
