@@ -51,9 +51,9 @@ def uri_of(login: Mapping[str, Any], *, local: bool) -> str:
     if extras.get("client_keys"):
         words["keyfile"] = str(Path(extras["client_keys"][0]).expanduser())
     name = str(login["hostname"])
-    where = (f"{quote(login['username'])}@" if login.get("username") else "") + (f"[{name}]" if ":" in name else name)
+    where = (f"{quote(login['username'], safe='')}@" if login.get("username") else "") + (f"[{name}]" if ":" in name else name)
     where += f":{login['port']}" if login.get("port") else ""
-    return f"qemu+{transport}://{where}/system?{urlencode(words)}"
+    return f"qemu+{transport}://{where}/system?{urlencode(words, quote_via=quote)}"  # libvirt takes no + for a blank
 
 
 class LibvirtPlugin:
@@ -81,7 +81,7 @@ class LibvirtPlugin:
             raise UsageError(f"libvirt has no option {unknown[0]!r}; it has: {', '.join(sorted(_EXTRAS))}")
         uri = str(extras.get("uri") or "qemu:///system")
         if socket := extras.get("socket"):
-            uri += ("&" if "?" in uri else "?") + urlencode({"socket": str(socket)})
+            uri += ("&" if "?" in uri else "?") + urlencode({"socket": str(socket)}, quote_via=quote)
         self.connection = Hypervisor(uri)
 
     def close(self) -> None:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from nornir_stack.errors import Refused
 from nornir_stack.size import Size
+from nornir_stack.tasks.hypervisor.xml import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from libvirt import virConnect
 
 PROMISED_TWICE = 2
 
@@ -47,15 +50,32 @@ def sizes_of(roles: Iterable[str], cpus: int | None, memory: Size | None, disk: 
 
 @dataclass(frozen=True)
 class Promise:
-    """What a machine is promised while it runs. `memory` in bytes."""
+    """What a machine is promised while it runs. `memory` in bytes; of huge pages, which are apart, none."""
 
     machine: str
     cpus: int
     memory: int
 
 
+def has(link: virConnect) -> tuple[int, int]:
+    """A hypervisor's processors, and its memory in bytes less what is set aside as huge pages. For `Libvirt.read`."""
+    info = link.getInfo()
+    return info[2], (info[1] << 20) - huge_pages(link.getCapabilities())
+
+
+def huge_pages(capabilities: str) -> int:
+    """The bytes that are set aside as huge pages, on all NUMA nodes (https://libvirt.org/formatcaps.html). Pure."""
+    found = 0
+    for cell in parsed(capabilities).iterfind("host/topology/cells/cell"):
+        pages = [(int(each.get("size", "0")), int(each.text or 0)) for each in cell.iterfind("pages")]  # in KiB
+        smallest = min((size for size, _ in pages), default=0)
+        found += sum(size * count << 10 for size, count in pages if size > smallest)
+    return found
+
+
 def refuse(hypervisor: str, cpus: int, memory: int, reserved: int, promises: Sequence[Promise]) -> None:
-    """Raise Refused where a hypervisor cannot hold all of its `promises`: those of machines that run, and of those to come."""
+    """Raise Refused where a hypervisor cannot hold all of its `promises`: those of machines that run
+    or start with it, and of those to come."""
     wanted = sum(each.memory for each in promises)
     if wanted > memory - reserved:
         listed = ", ".join(f"{each.machine} {_mib(each.memory)}" for each in promises)

@@ -9,7 +9,9 @@ from xml.etree import ElementTree as ET
 
 from jinja2 import Environment, StrictUndefined
 
+from nornir_stack.errors import Refused
 from nornir_stack.guest_image import EMULATED_WORDS
+from nornir_stack.tasks.hypervisor.capacity import Promise
 from nornir_stack.tasks.hypervisor.names import mac_of
 from nornir_stack.tasks.hypervisor.xml import parsed
 
@@ -39,6 +41,15 @@ class Attached:
     @property
     def block(self) -> bool:
         return self.source.startswith("/dev/")
+
+
+@dataclass(frozen=True)
+class Backing:
+    """The file that another stands on, with the formats of both."""
+
+    path: str
+    over: str
+    under: str
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,20 @@ class Domain:
     def running(self) -> bool:
         return bool(self.live)
 
+    @property
+    def huge_pages(self) -> bool:
+        """Whether its memory is of huge pages."""
+        return parsed(self.live or self.config).find("memoryBacking/hugepages") is not None
+
+
+def promised(there: Mapping[str, Domain]) -> list[Promise]:
+    """What machines have of a hypervisor, or will have when it has been started again: those that run or start with it."""
+    return [
+        Promise(name, each.cpus, 0 if each.huge_pages else each.memory)
+        for name, each in there.items()
+        if each.running or each.autostart
+    ]
+
 
 def host_key_of(xml: str) -> str:
     """The public key of the machine's sshd, as it was injected; '' where nothing is known of it."""
@@ -147,14 +172,19 @@ def disks_to_write(xml: str) -> list[str]:
     return [path for each in found if each is not None and (path := each.get("file") or each.get("dev"))]
 
 
-def backings_of(link: virConnect, paths: Sequence[str]) -> list[str]:
-    """The images that disks stand on, whole chains of them, each once. For `Libvirt.read`."""
-    found: list[str] = []
+def backings_of(link: virConnect, paths: Sequence[str]) -> dict[str, Backing]:
+    """What disks stand on, by the path of who stands there, whole chains of them. For `Libvirt.read`."""
+    found: dict[str, Backing] = {}
     todo = list(paths)
     while todo:
-        backing = parsed(link.storageVolLookupByPath(todo.pop()).XMLDesc()).findtext("backingStore/path")
-        if backing and backing not in found:
-            found.append(backing)
+        path = todo.pop()
+        xml = parsed(link.storageVolLookupByPath(path).XMLDesc())
+        backing = xml.findtext("backingStore/path")
+        if backing and path not in found:
+            kind = xml.find("target/format")
+            under = xml.find("backingStore/format")
+            own, other = ("" if each is None else each.get("type", "") for each in (kind, under))
+            found[path] = Backing(backing, own, other)
             todo.append(backing)
     return found
 
@@ -165,9 +195,22 @@ def boot_files_of(xml: str) -> list[str]:
     return [path for tag in ("kernel", "initrd") if (path := root.findtext(f"os/{tag}"))]
 
 
-def moved_xml(xml: str, where: Mapping[str, str]) -> str:
-    """The description with files at their new paths; everything else stays, the cards' addresses too."""
+def moved_xml(xml: str, where: Mapping[str, str], mark: str) -> str:
+    """The description with files at their new paths; everything else stays, the cards' addresses too.
+
+    `mark` says what it was made of: by it a definition that a cut run left is told from one that is older.
+    """
     root = parsed(xml)
+    metadata = root.find("metadata")
+    if metadata is None:
+        metadata = ET.SubElement(root, "metadata")
+    ours = metadata.find(f"{{{NAMESPACE}}}machine")
+    if ours is None:
+        ours = ET.SubElement(metadata, f"{{{NAMESPACE}}}machine")
+    arrived = ours.find(f"{{{NAMESPACE}}}arrived")
+    if arrived is None:
+        arrived = ET.SubElement(ours, f"{{{NAMESPACE}}}arrived")
+    arrived.text = mark
     for source in root.iterfind("devices/disk/source"):
         for key in ("file", "dev"):
             if (path := source.get(key)) in where:
@@ -177,6 +220,11 @@ def moved_xml(xml: str, where: Mapping[str, str]) -> str:
         if found is not None and found.text in where:
             found.text = where[str(found.text)]
     return ET.tostring(root, encoding="unicode")
+
+
+def mark_of(xml: str) -> str:
+    """What `moved_xml` marked a description with; '' for a machine that was made where it is."""
+    return parsed(xml).findtext(f"metadata/{{{NAMESPACE}}}machine/{{{NAMESPACE}}}arrived", "").strip()
 
 
 def _dev(disk: ET.Element) -> str:
@@ -196,8 +244,11 @@ def macs_of(xml: str) -> dict[str, str]:
 
 def free_target(*documents: str) -> str:
     """The first virtio target that none of these descriptions of one machine uses."""
-    taken = {target for xml in documents if xml for target in disks_of(xml).values()}
-    return next(name for i in range(26) if (name := _target(i)) not in taken)
+    taken = {_dev(disk) for xml in documents if xml for disk in parsed(xml).iterfind("devices/disk")}
+    found = next((name for i in range(26) if (name := _target(i)) not in taken), "")
+    if not found:
+        raise Refused("it has 26 disks, vda to vdz, and takes no more")
+    return found
 
 
 def resized(config: str, wanted: Sizes, console: str) -> tuple[str, tuple[str, ...]]:
@@ -215,6 +266,8 @@ def resized(config: str, wanted: Sizes, console: str) -> tuple[str, tuple[str, .
         lines += [f"-console {shown}", f"+console {console}"]
     if not lines:
         return config, ()
+    if now["memory"] != want["memory"] and root.find("cpu/numa") is not None:
+        raise Refused("its memory is shared out among NUMA cells, which only virsh edit changes: correct the inventory")
     for tag, value in (("memory", want["memory"]), ("currentMemory", want["memory"]), ("vcpu", want["cpus"])):
         found = root.find(tag)
         if found is not None:
@@ -222,7 +275,8 @@ def resized(config: str, wanted: Sizes, console: str) -> tuple[str, tuple[str, .
             found.attrib.pop("current", None)
     devices = root.find("devices")
     if shown != console and devices is not None:
-        for each in [*devices.iterfind("graphics"), *(devices.iterfind("channel[@type='spicevmc']"))]:
+        spice = [*devices.iterfind("channel[@type='spicevmc']"), *devices.iterfind("audio[@type='spice']")]
+        for each in [*devices.iterfind("graphics"), *spice]:
             devices.remove(each)
         if console != "none":
             ET.SubElement(devices, "graphics", type=console, autoport="yes", listen="127.0.0.1")

@@ -5,15 +5,19 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nornir_stack.errors import Refused, TimedOut, UsageError
+from nornir_stack.errors import Refused, TimedOut
 from nornir_stack.libvirt import Libvirt
 from nornir_stack.node import Node
 from nornir_stack.select import nearest
+from nornir_stack.settings import settings_of
 from nornir_stack.tasks.hypervisor.domain_xml import Domain, sources_of
-from nornir_stack.tasks.hypervisor.names import is_nova, refuse_nova
+from nornir_stack.tasks.hypervisor.names import is_nova, refuse_nova, volume_of
+from nornir_stack.tasks.hypervisor.settings import Machine
+from nornir_stack.tasks.hypervisor.volumes import stood_on
+from nornir_stack.tasks.hypervisor.xml import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from libvirt import virConnect, virDomain
     from nornir.core.task import Task
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
 
 _LOOK_AGAIN = 0.5
+_CHECKPOINTS = 5_006_000  # the version of libvirt that brought them
 
 
 def observe_machines(task: Task) -> Result[dict[str, Domain]]:
@@ -30,8 +35,17 @@ def observe_machines(task: Task) -> Result[dict[str, Domain]]:
 
 
 def domains(link: virConnect) -> dict[str, Domain]:
-    """For `Libvirt.read`."""
-    return {each.name(): _domain(each) for each in sorted(link.listAllDomains(), key=lambda one: str(one.name()))}
+    """For `Libvirt.read`. One that goes while it is looked at, as Nova's do, is not there."""
+    import libvirt  # noqa: PLC0415  an extra
+
+    found = {}
+    for each in sorted(link.listAllDomains(), key=lambda one: str(one.name())):
+        try:
+            found[str(each.name())] = _domain(each)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+    return found
 
 
 def _domain(each: virDomain) -> Domain:
@@ -55,9 +69,13 @@ def the_machine(node: Node, machine: str) -> Domain:
 
 
 def start(task: Task, *, machine: str) -> Result[bool]:
-    """Have a machine run."""
+    """Have a machine run. Raises Refused where the inventory has it on another hypervisor: that one runs, or is the newer."""
     node = Node(task)
     if not the_machine(node, machine).running:
+        declared = task.nornir.inventory.hosts.get(machine)
+        home = settings_of(declared, Machine).hypervisor if declared and declared.has_parent_group("machine") else node.name
+        if home != node.name:
+            raise Refused(f"{machine} belongs to {home} (the inventory): this one is what a move left behind on {node.name}")
         Libvirt(node).change(f"start {machine}", on(machine, lambda domain: domain.create()), repeatable=True)
     return node.done(True)
 
@@ -84,13 +102,18 @@ def stop(task: Task, *, machine: str, within: float = 120.0, force: bool = False
 
 def _is_off(node: Node, virt: Libvirt, machine: str, within: float) -> bool:
     left = within
-    while virt.read(f"whether {machine} runs", on(machine, lambda domain: bool(domain.isActive()))):
+    while virt.read(f"whether {machine} runs", lambda link: _runs(link, machine)):
         if left <= 0:
             return False
         with suppress(TimedOut):
             node.gate.wait(_LOOK_AGAIN, f"{machine} to shut down")
         left -= _LOOK_AGAIN
     return True
+
+
+def _runs(link: virConnect, machine: str) -> bool:
+    """One that was defined by nobody is gone when it has ended."""
+    return any(each.name() == machine and each.isActive() for each in link.listAllDomains())
 
 
 def on(machine: str, do: Callable[[virDomain], object]) -> Callable[[virConnect], object]:
@@ -112,9 +135,11 @@ def delete(task: Task, *, machine: str, confirm: str = "") -> Result[tuple[str, 
     disks = virt.read(f"the disks of {machine}", lambda link: own_disks(link, now, there))
     token = deletion(machine, disks)
     if confirm != token:
-        raise Refused(
-            f"{machine} would be deleted with {len(disks)} disks, and all that is on them. If it may: confirm={token!r}"
-        )
+        extra = virt.read(f"what {machine} has beside its disks", lambda link: beside(link, machine))
+        lines = [f"{machine} would be deleted with {len(disks)} disks, and all that is on them."]
+        lines += [f"{each} would go too." for each in extra]
+        lines += [f"{path} stays: it is others' too." for path in sources_of(now.config) if path not in disks]
+        raise Refused("\n".join([*lines, f"If it may: confirm={token!r}"]))
     destroy(virt, now, disks)
     return node.done(tuple(disks))
 
@@ -124,15 +149,56 @@ def deletion(machine: str, disks: list[str]) -> str:
     return "+".join([machine, *(path.rpartition("/")[2] for path in disks)])
 
 
-def own_disks(link: virConnect, machine: Domain, there: dict[str, Domain]) -> list[str]:
-    """The machine's disks that are volumes of a pool and no other machine's. For `Libvirt.read`."""
-    others = {path for name, each in there.items() if name != machine.name for path in sources_of(each.config)}
-    volumes = {each.path() for pool in link.listAllStoragePools() if pool.isActive() for each in pool.listAllVolumes()}
-    return [path for path in sources_of(machine.config) if path in volumes and path not in others]
+def own_disks(link: virConnect, machine: Domain, there: Mapping[str, Domain]) -> list[str]:
+    """The machine's disks that are volumes of a pool and nobody else's. For `Libvirt.read`.
+
+    Not its own are: a disk of another machine, as it runs or as it will start; one on which another volume stands; a medium,
+    such as an image of a CD; and what it only reads or shares, but for its seed.
+    """
+    others = used_by_others(machine.name, there)
+    volumes = [each for pool in link.listAllStoragePools() if pool.isActive() for each in pool.listAllVolumes()]
+    known, backings = {each.path() for each in volumes}, stood_on(link)
+    mine = owned(machine.config, volume_of(machine.name, "seed"))
+    return [path for path in mine if path in known and path not in others and path not in backings]
+
+
+def used_by_others(machine: str, there: Mapping[str, Domain]) -> dict[str, str]:
+    """Path to machine, of all disks of the other machines, as they run and as they will start. Pure."""
+    found: dict[str, str] = {}
+    for name, each in there.items():
+        for xml in (each.config, each.live):
+            found |= dict.fromkeys(sources_of(xml), name) if xml and name != machine else {}
+    return found
+
+
+def owned(config: str, seed: str) -> list[str]:
+    """The paths of a machine's disks that could be its own; `seed` is the name of its seed, without the ending. Pure."""
+    found = []
+    for disk in parsed(config).iterfind("devices/disk"):
+        source = disk.find("source")
+        path = "" if source is None else source.get("file") or source.get("dev") or ""
+        read = disk.find("readonly") is not None and not path.rpartition("/")[2].startswith(f"{seed}.")
+        if path and disk.get("device", "disk") == "disk" and disk.find("shareable") is None and not read:
+            found.append(path)
+    return found
+
+
+def beside(link: virConnect, machine: str) -> list[str]:
+    """What a machine has beside its disks: snapshots, a saved memory, its firmware's settings. For `Libvirt.read`."""
+    domain = link.lookupByName(machine)
+    found = [f"snapshot {name}" for name in sorted(each.getName() for each in domain.listAllSnapshots())]
+    if link.getLibVersion() >= _CHECKPOINTS:
+        found += [f"checkpoint {name}" for name in sorted(each.getName() for each in domain.listAllCheckpoints())]
+    found += ["its saved memory"] if domain.hasManagedSaveImage() else []
+    nvram = parsed(domain.XMLDesc()).findtext("os/nvram")
+    return found + ([f"its NVRAM {nvram}"] if nvram else [])
 
 
 def destroy(virt: Libvirt, machine: Domain, disks: list[str]) -> None:
-    """Switch a machine off, forget it and delete these disks of it. The caller has a confirmation."""
+    """Switch a machine off, delete these disks of it and forget it. The caller has a confirmation.
+
+    Cut between the disks it is still there, to be deleted by a further run.
+    """
     import libvirt  # noqa: PLC0415  an extra
 
     flags = (
@@ -143,17 +209,13 @@ def destroy(virt: Libvirt, machine: Domain, disks: list[str]) -> None:
 
     def do(link: virConnect) -> None:
         domain = link.lookupByName(machine.name)
+        lasting, checkpoints = domain.isPersistent(), link.getLibVersion() >= _CHECKPOINTS
         if domain.isActive():
             domain.destroy()
-        domain.undefineFlags(flags)
         for path in disks:
             link.storageVolLookupByPath(path).delete()
+        if lasting:
+            domain.undefineFlags(flags | (libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA if checkpoints else 0))
 
     diff = "".join([f"-machine {machine.name}\n", *(f"-{path}\n" for path in disks)])
     virt.change(f"delete {machine.name} with {len(disks)} disks", do, diff=diff)
-
-
-def refuse_word(word: str, what: str) -> None:
-    """Raise UsageError for a name that libvirt or a shell would read otherwise."""
-    if not word or not all(letter.isalnum() or letter in "_.-" for letter in word):
-        raise UsageError(f"{word!r} is no name of a {what}: letters, digits, dots, - and _")

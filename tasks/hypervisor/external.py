@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
     from nornir_stack.results import Result
 
-_LOOK = 'for card in /sys/class/net/*; do echo "$(cat "$card/address" 2>/dev/null) ${card##*/}"; done'
+# cards only: a bridge or a VLAN on one has its hardware address too
+_LOOK = """
+for card in "${1:-/sys/class/net}"/*; do
+    [ ! -e "$card/device" ] || echo "$(cat "$card/address" 2>/dev/null) ${card##*/}"
+done
+"""
 
 
 def external_bridges(task: Task) -> Result[tuple[str, ...]]:

@@ -73,13 +73,21 @@ def with_key(lines: Sequence[str], label: str, public: str) -> list[str]:
 
 
 def _write(path: Path, label: str, public: str) -> None:
+    """Several hypervisors are worked on at a time, and the file is the user's own: it is held, and replaced as a whole."""
+    path = path.resolve()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a+") as held:  # several hypervisors are worked on at a time
-        fcntl.flock(held, fcntl.LOCK_EX)
-        held.seek(0)
-        text = "".join(f"{line}\n" for line in with_key(held.read().splitlines(), label, public))
-        held.seek(0)
-        held.truncate()
-        held.write(text)
-        held.flush()
-        os.fsync(held.fileno())
+    while True:
+        with path.open("a+") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if not path.exists() or os.fstat(held.fileno()).st_ino != path.stat().st_ino:
+                continue  # it was replaced while this one waited
+            held.seek(0)
+            lines = with_key(held.read().splitlines(), label, public)
+            new = path.with_name(f".{path.name}.nornir-stack-new")
+            with new.open("w") as made:
+                os.fchmod(made.fileno(), os.fstat(held.fileno()).st_mode & 0o777)
+                made.write("".join(f"{line}\n" for line in lines))
+                made.flush()
+                os.fsync(made.fileno())
+            new.replace(path)
+            return

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from nornir_stack import guest_image
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused
+from nornir_stack.libvirt import Libvirt
 from nornir_stack.node import Node
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.hypervisor.seed import image_files
 from nornir_stack.tasks.hypervisor.settings import HypervisorSettings
+from nornir_stack.tasks.hypervisor.volumes import pools_seen_again
 from nornir_stack.tasks.system.facts import family
 from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.settings import System
@@ -38,12 +40,13 @@ TOOLS_REDHAT = {
 }
 _BUILD_SECONDS = 1800.0
 _LOOK = """
+[ ! -e "$1" ] || echo "there $1"
+shift
 for each; do
     case $each in
-        */.*|[!/]*) command -v "$each" >/dev/null || echo "missing $each" ;;
-        *.gpg) [ -e "$each" ] || echo "missing $each" ;;
-        *) [ ! -e "$each" ] || echo "there $each" ;;
-    esac
+        /*) [ -e "$each" ] ;;
+        *) command -v "$each" >/dev/null ;;
+    esac || echo "missing $each"
 done
 """
 # What must differ between machines is taken out; the image itself comes last, so one that is there is whole.
@@ -65,6 +68,7 @@ chmod 0644 disk.qcow2
 cp -L tree/vmlinuz "$base.vmlinuz"
 cp -L tree/initrd.img "$base.initrd"
 chmod 0644 "$base.vmlinuz" "$base.initrd"
+sync
 mv disk.qcow2 "$base.qcow2"
 """
 _FETCH = r"""
@@ -78,7 +82,20 @@ case $2 in
 esac
 sum=$(sha256sum <"$new"); sum=${sum%% *}
 [ "$sum" = "$3" ] || { echo "the sum of $2 is $sum, and the inventory says $3: not taken" >&2; exit 1; }
+source=$2
+refused() { echo "$source $1: not taken" >&2; exit 1; }
+# The header (QEMU's docs/interop/qcow2.txt): magic, version, the place of a backing file's name, and from byte 72 the features
+# that must be understood, of which bit 2 is a data file. A machine would be given whatever file of the hypervisor these name.
+case $(od -An -v -tx1 -N80 "$new" | tr -d ' \n') in
+    514649fb0000000[23]0000000000000000*) ;;
+    514649fb0000000[23]*) refused "stands on another file" ;;
+    *) refused "is no qcow2 image" ;;
+esac
+case $(od -An -v -tx1 -N80 "$new" | tr -d ' \n') in
+    514649fb00000003*[4567cdef]) refused "keeps its data in another file" ;;
+esac
 chmod 0644 "$new"
+sync
 mv -- "$new" "$1.qcow2"
 """
 _LABEL = "root"
@@ -112,7 +129,8 @@ def contents(image: Image) -> tuple[str, ...]:
 def image(task: Task, *, image: str) -> Result[Made]:
     """Have an image of the inventory (`hypervisor: images`) on this hypervisor: made of packages, or fetched and checked.
 
-    One that is there stays as it is: machines stand on it. The first takes minutes. Raises Refused where it is not declared.
+    What is fetched must have its sum, and be a qcow2 image that names no other file of the hypervisor. One that is there stays
+    as it is: machines stand on it. The first takes minutes. Raises Refused where it is not declared.
     """
     node = Node(task)
     settings = settings_of(task.host, HypervisorSettings)
@@ -128,6 +146,7 @@ def image(task: Task, *, image: str) -> Result[Made]:
     if wanted.source is not None:
         fetch = sh(_FETCH, base, wanted.source, str(wanted.sha256), label=f"fetch {wanted.source}")
         node.change(fetch, what=f"image {image}: fetch {wanted.source}", diff=f"+{there.disk}\n", timeout=_BUILD_SECONDS)
+        pools_seen_again(node, Libvirt(node))
         return node.done(there)
     if lacking := sorted(tools[line.removeprefix("missing ")] for line in seen if line.startswith("missing ")):
         packages(task, present=lacking)
@@ -136,4 +155,5 @@ def image(task: Task, *, image: str) -> Result[Made]:
     build = sh(_BUILD, base, _LABEL, *words, stdin=image_files(), label=f"make {there.disk}")
     what = f"image {image}: {wanted.suite} with {', '.join(wanted.packages) or 'nothing beside the base'}"
     node.change(build, what=what, diff=f"+{there.disk}\n", timeout=_BUILD_SECONDS)
+    pools_seen_again(node, Libvirt(node))
     return node.done(there)

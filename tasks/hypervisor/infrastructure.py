@@ -11,6 +11,7 @@ from nornir_stack.node import Node
 from nornir_stack.select import Selector, role
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.hypervisor.answering import answers, silent
+from nornir_stack.tasks.hypervisor.cards import cards
 from nornir_stack.tasks.hypervisor.domains import observe_machines
 from nornir_stack.tasks.hypervisor.external import external_bridges
 from nornir_stack.tasks.hypervisor.images import image
@@ -69,9 +70,10 @@ def inside(seen: Seen[Mapping[str, Domain]]) -> Chain:
     """What is done in the machines: in a dry run, only in those that run already. Pure."""
     running = [name for domains in seen.values.values() for name, domain in domains.items() if domain.running]
     there = partial(_among, frozenset(running))
-    storage, network = there("storage"), there("network")
+    storage, network, machine = there("storage"), there("network"), there("machine")
     return Chain(
         "inside",
+        Stage("cards", [cards], machine),
         Stage("storage", [volume_groups, exports], storage),
         Stage("network", [external_bridges], network),
         reasons=[f"machines that run: {', '.join(running) or 'none'}"],

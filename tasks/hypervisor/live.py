@@ -15,9 +15,11 @@ from nornir_stack.libvirt import Libvirt
 from nornir_stack.node import Node
 from nornir_stack.select import hosts
 from nornir_stack.tasks.hypervisor.answering import answers, silent
-from nornir_stack.tasks.hypervisor.arriving import STAMP, noted, pools_seen_again, refuse_room
+from nornir_stack.tasks.hypervisor.arriving import STAMP, noted
 from nornir_stack.tasks.hypervisor.domain_xml import backings_of, boot_files_of, disks_to_write, host_key_of, sources_of
 from nornir_stack.tasks.hypervisor.domains import domains, the_machine
+from nornir_stack.tasks.hypervisor.movable import refuse_room
+from nornir_stack.tasks.hypervisor.volumes import pools_seen_again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 
 # A line a file: how it is here, and for a disk whether a machine that runs has it open. QEMU holds locks on the disks that it
 # writes (its manual, "Disk image file locking"), over NFS too; qemu-img is refused the file then, and changes nothing.
-_LOOK = r"""
+LOCKS = r"""
 export LC_ALL=C
+command -v qemu-img >/dev/null || { echo 'there is no qemu-img, which tells who has a file open' >&2; exit 127; }
 for path; do
     lock=free
     case $(qemu-img info -- "$path" 2>&1 >/dev/null) in *'"write" lock'*) lock=held ;; esac
@@ -56,6 +59,8 @@ def living(seen: Seen[Placed], whereabouts: tuple[str, str], *, machine: str, wi
     """The chain that takes a machine from where it runs to where it is to be. Pure; raises Refused where it does not run."""
     wanted, old = whereabouts
     if machine in seen[wanted].domains:
+        if old and seen[old].domains[machine].running:
+            raise Refused(f"{machine} runs on {old}, and {wanted} has an older one that is shut off: delete that first there")
         return Chain("there", reasons=[f"{machine} is on {wanted} already"])
     if not old:
         raise Refused(f"{machine} is on no hypervisor: cloud.infrastructure makes it")
@@ -72,7 +77,8 @@ def files(task: Task, *, machine: str) -> Result[Files]:
     written = disks_to_write(xml)
     virt = Libvirt(node)
     chain = virt.read("what its disks stand on", lambda link: backings_of(link, sources_of(xml)))
-    still = [*dict.fromkeys([*(path for path in sources_of(xml) if path not in written), *chain, *boot_files_of(xml)])]
+    backings = [each.path for each in chain.values()]
+    still = [*dict.fromkeys([*(path for path in sources_of(xml) if path not in written), *backings, *boot_files_of(xml)])]
     stamps = dict(zip([*written, *still], node.read("stat", "-L", "-c", STAMP, "--", *written, *still).lines, strict=True))
     return node.done(Files(xml, {path: stamps[path] for path in written}, {path: stamps[path] for path in still}))
 
@@ -98,7 +104,7 @@ def take(task: Task, *, machine: str, source: str, bags: Files) -> Result[None]:
     if machine in there:
         return node.done()
     refuse_room(node, virt, machine, bags.config)
-    lines = node.read(sh(_LOOK, *bags.written, *bags.still, label=f"look for the files of {machine}")).lines
+    lines = node.read(sh(LOCKS, *bags.written, *bags.still, label=f"look for the files of {machine}")).lines
     if wrong := differing(bags, lines):
         raise Refused(
             f"{machine} cannot come to {node.name} while it runs: " + "; ".join(wrong) + ". Without live= its disks are copied"

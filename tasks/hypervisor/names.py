@@ -8,6 +8,8 @@ import re
 from nornir_stack.errors import Refused
 from nornir_stack.tasks.hypervisor.xml import parsed
 
+# of a disk: virtio-blk's serial has no more than 20 characters
+DISK = r"[a-z][a-z0-9-]{0,19}"
 # Nova's instance_name_template is instance-%08x; its domains carry Nova's namespace in their metadata too
 _NOVA_NAME = re.compile(r"instance-[0-9a-f]{8}")
 _NOVA_NAMESPACE = "http://openstack.org/xmlns/libvirt/nova/"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 UNIT = "nornir-stack-seed.service"
 SCRIPT = "usr/local/sbin/nornir-stack-seed"
+MARK = "var/lib/nornir-stack-seed"  # a machine that has read its seed by the script
 _SCRIPT = """#!/bin/sh
 # Takes this machine's names, addresses and keys from its seed disk, at its first boot.
 set -e
@@ -110,11 +111,14 @@ def _files(identity: Identity) -> Mapping[str, tuple[int, str]]:
     return files
 
 
-def networkd(nic: Nic) -> str:
-    """A file of systemd-networkd. A card without an address is brought up and carries none, not even a link-local one."""
+def networkd(nic: Nic, *, out: bool = True) -> str:
+    """A file of systemd-networkd. A card without an address is brought up and carries none, not even a link-local one.
+
+    `out`: with the gateway that it may have.
+    """
     lines = ["[Match]", f"MACAddress={nic.mac}", "", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
     lines += [f"Address={nic.address}"] if nic.address else []
-    lines += [f"Gateway={nic.gateway}"] if nic.gateway else []
+    lines += [f"Gateway={nic.gateway}"] if nic.gateway and out else []
     return "\n".join(lines) + "\n"
 
 
@@ -136,7 +140,8 @@ def _network_config(identity: Identity) -> Mapping[str, object]:
     for number, nic in enumerate(identity.nics):
         card: dict[str, object] = {"match": {"macaddress": nic.mac}, "dhcp4": False}
         card |= {"addresses": [str(nic.address)]} if nic.address else {}
-        card |= {"routes": [{"to": "default", "via": nic.gateway}]} if nic.gateway else {}
+        everywhere = "::/0" if ":" in nic.gateway else "0.0.0.0/0"  # which older renderers know too, other than `default`
+        card |= {"routes": [{"to": everywhere, "via": nic.gateway}]} if nic.gateway else {}
         cards[f"nic{number}"] = card
     return {"version": 2, "ethernets": cards}
 

@@ -9,12 +9,12 @@ from nornir.core.inventory import Inventory
 from nornir_stack.select import nearest
 from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Finding, Text, form
 from nornir_stack.size import Size
-from nornir_stack.tasks.hypervisor.names import is_nova
+from nornir_stack.tasks.hypervisor.names import DISK, is_nova, mac_of, volume_of
 
 Device = Annotated[str, form(r"[A-Za-z0-9_.-]{1,15}", "the name of a device: up to 15 letters, digits, dots, - and _")]
 Name = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name: letters, digits, dots, - and _")]
 Checksum = Annotated[str, form(r"[0-9a-f]{64}", "a SHA-256 sum: 64 digits 0-9 and a-f")]
-DiskName = Annotated[str, form(r"[a-z][a-z0-9-]{0,19}", "a disk's name: a small letter and up to 19 of them, digits and -")]
+DiskName = Annotated[str, form(DISK, "a disk's name: a small letter and up to 19 of them, digits and -")]
 Url = Annotated[str, form(r"(https?|ftp|file)://\S+|/\S+", "a URL, or an absolute path on the hypervisor")]
 
 
@@ -138,11 +138,26 @@ class Machine:
 
     @staticmethod
     def judge(mine: Mapping[str, "Machine"], inventory: Inventory) -> Iterator[Finding]:
-        """Each is on a hypervisor of the inventory, and none is called as Nova calls its own."""
+        """Each is on a hypervisor of the inventory, none is called as Nova calls its own, nothing of it is another's too."""
         hypervisors = [name for name, host in inventory.hosts.items() if host.has_parent_group("hypervisor")]
+        yield from _collisions(mine)
         for name, machine in mine.items():
             if machine.hypervisor not in hypervisors:
                 text = f"{machine.hypervisor} is no host of the role hypervisor{nearest(machine.hypervisor, hypervisors)}"
                 yield Finding(name, "hypervisor", text)
             if is_nova(name):
                 yield Finding(name, "hypervisor", f"machines called {name} are Nova's: choose another name")
+
+
+def _collisions(mine: Mapping[str, Machine]) -> Iterator[Finding]:
+    """Hardware addresses and disks of which two machines would have the same: `web` with a disk `data-root`, and `web-data`."""
+    cards: dict[str, str] = {}
+    disks: dict[tuple[str, str], str] = {}
+    for name, machine in mine.items():
+        for network in machine.networks:
+            if (other := cards.setdefault(mac := mac_of(name, network), name)) != name:
+                yield Finding(name, f"networks.{network}", f"the hardware address {mac} is {other}'s too: choose another name")
+        for disk in ("root", "seed", *machine.disks):
+            volume = volume_of(name, disk)
+            if (other := disks.setdefault((machine.hypervisor, volume), name)) != name:
+                yield Finding(name, "hypervisor", f"its disk {disk} would be {volume}, as one of {other}: choose another name")

@@ -12,10 +12,10 @@ from nornir_stack.libvirt import Libvirt
 from nornir_stack.node import Node
 from nornir_stack.select import hosts, role
 from nornir_stack.settings import settings_of
-from nornir_stack.tasks.hypervisor.domain_xml import host_key_of
+from nornir_stack.tasks.hypervisor.domain_xml import host_key_of, macs_of
 from nornir_stack.tasks.hypervisor.domains import destroy, domains, own_disks
 from nornir_stack.tasks.hypervisor.names import refuse_nova
-from nornir_stack.tasks.hypervisor.networks import guests_on, machines_of
+from nornir_stack.tasks.hypervisor.networks import guests_on, machines_of, plugged_in, refuse_way
 from nornir_stack.tasks.hypervisor.settings import HypervisorSettings
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
+    from nornir_stack.tasks.hypervisor.domain_xml import Domain
 
 HYPERVISOR = role("hypervisor")
 
 
 @dataclass(frozen=True)
 class Belongings:
-    """What a hypervisor has of the inventory: machines with their disks' paths, networks with their running guests, pools."""
+    """What a hypervisor has of the inventory: machines with their disks' paths, networks with who is on them, pools."""
 
     machines: Mapping[str, tuple[str, ...]]
     networks: Mapping[str, tuple[str, ...]]
@@ -70,7 +71,7 @@ def belongings(task: Task) -> Result[Belongings]:
         return Belongings(
             {name: tuple(own_disks(link, domain, there)) for name, domain in ours.items()},
             {
-                name: tuple(guest for guest, _ in guests_on(link, networks[name]))
+                name: tuple(dict.fromkeys([*(guest for guest, _ in guests_on(link, networks[name])), *_off(there, name)]))
                 for name in declared.networks
                 if name in networks
             },
@@ -91,7 +92,7 @@ def demolition(seen: Seen[Belongings], *, confirm: str) -> Chain:
     for host, each in there.items():
         for network, guests in each.networks.items():
             if others := [name for name in guests if name not in each.machines]:
-                raise Refused(f"{host}: {', '.join(others)}, not of the inventory, runs on network {network}: move it first")
+                raise Refused(f"{host}: {', '.join(others)}, not of the inventory, has a card on {network}: move it first")
     names = [name for each in there.values() for name in each.machines]
     token = "+".join(names) or "networks"
     lines = [line for host, each in there.items() for line in _told(host, each)]
@@ -104,17 +105,22 @@ def demolition(seen: Seen[Belongings], *, confirm: str) -> Chain:
 def _told(host: str, each: Belongings) -> list[str]:
     lines = [f"{host}: machine {name} with {', '.join(disks) or 'no disk'}" for name, disks in each.machines.items()]
     lines += [f"{host}: network {name}" for name in each.networks]
-    return lines + [f"{host}: pool {name} (what else is in it stays)" for name in each.pools]
+    stays = "what else is in it stays, and with that a pool of logical volumes"
+    return lines + [f"{host}: pool {name} ({stays})" for name in each.pools]
 
 
 def demolish(task: Task, *, mandate: Belongings) -> Result[None]:
-    """Take away what was seen. Raises Refused where it is something else by now."""
+    """Take away what was seen. Raises Refused where it is something else by now, or a network is the way in here."""
     node = Node(task)
     now = belongings(task).value
     if now != mandate:
         raise Refused(f"{node.name} has other machines, disks, networks or pools than were shown: run it again")
     virt = Libvirt(node)
     there = virt.read("the machines", domains, independent=True)
+    plugged = plugged_in(node)
+    running = virt.read("the networks", _running, independent=True)
+    for name in mandate.networks:
+        refuse_way(node.name, name, running.get(name, ""), plugged)
     for name, disks in mandate.machines.items():
         destroy(virt, there[name], list(disks))
     for name in mandate.networks:
@@ -122,6 +128,15 @@ def demolish(task: Task, *, mandate: Belongings) -> Result[None]:
     for name in mandate.pools:
         virt.change(f"forget pool {name}", _no_pool(name), diff=f"-pool {name}\n")
     return node.done()
+
+
+def _off(there: Mapping[str, Domain], network: str) -> list[str]:
+    """Machines that start with a card on a network: without it, they do not."""
+    return [name for name, each in there.items() if network in macs_of(each.config).values()]
+
+
+def _running(link: virConnect) -> dict[str, str]:
+    return {each.name(): each.XMLDesc() for each in link.listAllNetworks() if each.isActive()}
 
 
 def _no_network(name: str) -> Callable[[virConnect], None]:
@@ -140,6 +155,8 @@ def _no_pool(name: str) -> Callable[[virConnect], None]:
         empty = False
         if pool.isActive():
             pool.refresh()  # files that came by other ways
+            if "<pool type='logical'>" in pool.XMLDesc() and pool.listAllVolumes():
+                return  # its end would deactivate them (vgchange -an), whosever they are
             empty = not pool.listAllVolumes() and "<pool type='dir'>" in pool.XMLDesc()
             pool.destroy()
         if empty:

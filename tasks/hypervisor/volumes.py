@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from nornir_stack.errors import Refused
+from nornir_stack.libvirt import Libvirt
 from nornir_stack.size import Size
+from nornir_stack.tasks.hypervisor.domain_xml import sources_of
+from nornir_stack.tasks.hypervisor.xml import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from libvirt import virConnect, virDomain, virStorageVol
+    from libvirt import virConnect, virStorageVol
 
-    from nornir_stack.libvirt import Libvirt
+    from nornir_stack.node import Node
 
     Do = Callable[[virConnect], object]
+
+
+_SECTOR = 512
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,12 @@ def _volume(each: virStorageVol) -> Volume:
     return Volume(each.path(), Size(each.info()[1]))
 
 
+def stood_on(link: virConnect) -> set[str]:
+    """The paths of all volumes on which another stands. For `Libvirt.read`."""
+    volumes = [each for pool in link.listAllStoragePools() if pool.isActive() for each in pool.listAllVolumes()]
+    return {path for each in volumes if (path := parsed(each.XMLDesc()).findtext("backingStore/path"))}
+
+
 def make(virt: Libvirt, disk: Disk, content: bytes = b"", *, replace: bool = False) -> None:
     """Make a volume; `content` is written into it. One that cannot be filled is not left behind.
 
@@ -110,6 +122,16 @@ def make(virt: Libvirt, disk: Disk, content: bytes = b"", *, replace: bool = Fal
     virt.change(f"make disk {disk.volume} in {disk.pool}: {disk.size}{on}", do)
 
 
+def remove(virt: Libvirt, disk: Disk) -> None:
+    """Delete a volume that was just made."""
+    where = f"{disk.volume} in {disk.pool}"
+    virt.change(
+        f"delete disk {where}",
+        lambda link: link.storagePoolLookupByName(disk.pool).storageVolLookupByName(disk.volume).delete() and None,
+        diff=f"-{where}\n",
+    )
+
+
 def _fill(link: virConnect, volume: virStorageVol, content: bytes) -> None:
     stream = link.newStream()
     try:
@@ -124,12 +146,20 @@ def _fill(link: virConnect, volume: virStorageVol, content: bytes) -> None:
 
 
 def transfer(source: virConnect, path: str, target: virConnect, pool: str, title: str) -> None:
-    """Copy the file of a volume, byte by byte, from one libvirt into a pool of another, by way of this machine."""
+    """Copy the file of a volume, byte by byte, from one libvirt into a pool of another, by way of this machine.
+
+    `title` is the name of a copy that nobody uses yet: what an earlier attempt left under it goes first.
+    """
     import libvirt  # noqa: PLC0415  an extra
 
     old = source.storageVolLookupByPath(path)
+    there = target.storagePoolLookupByName(pool)
+    there.refresh()
+    for left in there.listAllVolumes():
+        if left.name() == title:
+            left.delete()
     length = old.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
-    new = target.storagePoolLookupByName(pool).createXML(volume_xml(Disk(pool, title, Size(length), verbatim=True)))
+    new = there.createXML(volume_xml(Disk(pool, title, Size(length), verbatim=True)))
     down, up = source.newStream(), target.newStream()
     try:
         old.download(down, 0, length)
@@ -147,23 +177,72 @@ def transfer(source: virConnect, path: str, target: virConnect, pool: str, title
         raise
 
 
-def enlarge(virt: Libvirt, disk: Disk, now: Volume, machine: str) -> None:
-    """Give a disk more room, under a machine that runs too. Raises Refused where it would get less."""
-    if disk.size < now.capacity:
+def pools_seen_again(node: Node, virt: Libvirt) -> None:
+    """libvirt finds files that came by other ways only when it is told to look."""
+    if not node.dry_run:
+        virt.change("look at the pools again", refreshed, repeatable=True)
+
+
+def refreshed(link: virConnect) -> None:
+    for pool in link.listAllStoragePools():
+        if pool.isActive():
+            pool.refresh()
+
+
+def grows(disk: Disk, now: int, machine: str, extent: int = _SECTOR) -> bool:
+    """Whether a disk that has `now` bytes is to have more. Pure; raises Refused where it would get less.
+
+    A logical volume has whole extents, of so many bytes; a file whole sectors.
+    """
+    wanted = whole(disk.size, extent)
+    if wanted < now:
         raise Refused(
-            f"{machine}: disk {disk.volume} has {now.capacity} and the inventory says {disk.size}: a disk is never made "
+            f"{machine}: disk {disk.volume} has {Size(now)} and the inventory says {disk.size}: a disk is never made "
             "smaller; correct the inventory"
         )
+    return wanted > now
+
+
+def whole(size: int, extent: int) -> int:
+    """A size rounded up to whole extents. Pure."""
+    return -(-size // extent) * extent
+
+
+def enlarge(node: Node, disk: Disk, now: Volume, machine: str) -> None:
+    """Give a disk more room, under a machine that runs too. Raises Refused where it would get less, or another has it open."""
     if disk.size == now.capacity:
         return
+    virt = Libvirt(node)
+    extent = _extent(node, now.path) if disk.logical else _SECTOR
+    if not grows(disk, now.capacity, machine, extent):
+        return
+    size = whole(disk.size, extent)
+    holders = virt.read(f"who has {now.path} open", lambda link: _holders(link, now.path), independent=True)
+    if others := [name for name in holders if name != machine]:
+        raise Refused(f"{machine}: disk {disk.volume} is open in {', '.join(others)}, and is not enlarged under it")
+    if disk.logical:  # which libvirt cannot resize
+        node.change("lvextend", "--size", f"{size}b", now.path, what=f"enlarge {now.path} to {Size(size)}")
 
     def do(link: virConnect) -> None:
         import libvirt  # noqa: PLC0415  an extra
 
-        domain: virDomain | None = next((each for each in link.listAllDomains() if each.name() == machine), None)
-        if domain is not None and domain.isActive():
-            domain.blockResize(now.path, int(disk.size), libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-        else:
-            link.storageVolLookupByPath(now.path).resize(int(disk.size))
+        if holders:  # only its QEMU may write to the file
+            link.lookupByName(machine).blockResize(now.path, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        elif not disk.logical:
+            link.storageVolLookupByPath(now.path).resize(size)
 
-    virt.change(f"enlarge disk {disk.volume}: {now.capacity} to {disk.size}", do, repeatable=True)
+    if holders or not disk.logical:
+        virt.change(f"enlarge disk {disk.volume}: {now.capacity} to {Size(size)}", do, repeatable=True)
+
+
+def _extent(node: Node, path: str) -> int:
+    """Bytes of an extent of the volume group of a logical volume's path (vgs(8))."""
+    words = ("vgs", "--noheadings", "--nosuffix", "--units", "b", "-o", "vg_extent_size", path.split("/")[2])
+    return int(node.read(*words, independent=True).text)
+
+
+def _holders(link: virConnect, path: str) -> list[str]:
+    import libvirt  # noqa: PLC0415  an extra
+
+    running = link.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+    return [each.name() for each in running if path in sources_of(each.XMLDesc())]

@@ -20,6 +20,7 @@ from nornir_stack.tasks.hypervisor.domain_xml import disks_of, macs_of
 from nornir_stack.tasks.hypervisor.domains import delete, start, stop
 from nornir_stack.tasks.hypervisor.infrastructure import images, infrastructure
 from nornir_stack.tasks.hypervisor.machines import machines
+from nornir_stack.tasks.hypervisor.movable import ASIDE
 from nornir_stack.tasks.hypervisor.moving import move
 from nornir_stack.tasks.hypervisor.names import mac_of
 from nornir_stack.tasks.hypervisor.networks import networks
@@ -190,6 +191,37 @@ def test_a_network_with_machines_is_restarted_only_when_named(site: Site) -> Non
     assert "master hvt-control" in shown.stdout
 
 
+def test_a_card_that_was_left_without_a_bridge_is_plugged_in_again(site: Site) -> None:
+    """By a network that was stopped and started by hand, or by a run that was cut between the two."""
+    made(site)
+    with site.libvirt("hv1") as link:
+        link.networkLookupByName("control").destroy()
+    assert site.task("hv1", networks).changed
+    target = parsed(lively(site)).find("devices/interface/target")
+    assert target is not None
+    shown = subprocess.run(["ip", "-o", "link", "show", "dev", target.attrib["dev"]], check=True, capture_output=True)
+    assert b"master hvt-control" in shown.stdout
+    with site.libvirt("hv1") as link:
+        network = link.networkLookupByName("control")
+        network.destroy()
+        network.create()
+    assert len(site.task("hv1", networks).changed) == 1
+    assert not site.task("hv1", networks).changed
+
+
+def test_a_disk_grows_while_it_runs(site: Site) -> None:
+    """In QEMU and in its file; less is refused."""
+    made(site)
+    site.machines["vm1"]["machine"]["disk"] = "48M"
+    report = site.task("hv1", machines)
+    assert report.changed, problem(report)
+    with site.libvirt("hv1") as link:
+        assert link.lookupByName("vm1").blockInfo("vda")[0] == 48 << 20
+    assert not site.task("hv1", machines).changed
+    site.machines["vm1"]["machine"]["disk"] = "32M"
+    assert "a disk is never made smaller" in problem(site.task("hv1", machines))
+
+
 def test_cards_and_disks_come_and_go_while_it_runs(site: Site) -> None:
     """In the running machine and in its definition; its last card stays, a disk goes only when confirmed."""
     made(site)
@@ -276,6 +308,47 @@ def test_a_machine_moves_and_the_old_one_is_kept_until_confirmed(site: Site) -> 
     assert not problem(site.task("hv1", delete, machine="vm1", confirm="vm1+vm1-root.qcow2+vm1-seed.raw"))
     with site.libvirt("hv1") as old:
         assert [each.name() for each in old.listAllDomains()] == []
+
+
+def test_a_machine_that_cannot_be_moved_runs_on(site: Site) -> None:
+    """What would stay behind, and what is in its way, is told while it runs: it is not stopped for nothing."""
+    made(site)
+    site.machines["vm1"]["machine"]["hypervisor"] = "hv2"
+    place = site.folder / "hv2-pool" / "vm1-root.qcow2"
+    place.write_bytes(b"somebody's")
+    assert f"{place} is there already" in problem(site.run(move(machine="vm1", within=0.0)))
+    place.unlink()
+    assert not problem(site.task("hv1", snapshot, machine="vm1", snapshot="before"))
+    assert "snapshot before would stay behind" in problem(site.run(move(machine="vm1", within=0.0)))
+    with site.libvirt("hv1") as link:
+        vm1 = link.lookupByName("vm1")
+        assert (vm1.isActive(), vm1.autostart()) == (1, 1)
+    assert "<name>vm1</name>" not in site.told("hv2")
+
+
+def test_a_move_that_was_cut_goes_on_and_an_older_machine_is_no_new_one(site: Site) -> None:
+    """Half a copy is copied again; a definition without its disks gets them; what a move left behind is never started."""
+    made(site)
+    site.task("hv1", stop, machine="vm1", within=0.0, force=True)
+    site.machines["vm1"]["machine"]["hypervisor"] = "hv2"
+    disk = site.folder / "hv2-pool" / "vm1-root.qcow2"
+    aside = disk.with_name(f"{disk.name}{ASIDE}")
+    aside.write_bytes(b"half")
+    assert "vm1 does not answer by ssh yet" in problem(site.run(move(machine="vm1", within=0.0)))
+    assert (disk.exists(), aside.exists()) == (True, False)
+    site.task("hv2", stop, machine="vm1", within=0.0, force=True)
+    disk.rename(aside)  # as if it had been cut before
+    assert "vm1 does not answer by ssh yet" in problem(site.run(move(machine="vm1", within=0.0)))
+    assert (disk.exists(), aside.exists()) == (True, False)
+    assert "belongs to hv2" in problem(site.task("hv1", start, machine="vm1"))
+    # the way back meets the one that was left
+    site.machines["vm1"]["machine"]["hypervisor"] = "hv1"
+    assert "hv1 has one of that name that is shut off, and is older" in problem(site.run(move(machine="vm1", within=0.0)))
+    site.task("hv2", stop, machine="vm1", within=0.0, force=True)
+    assert "runs on none" in problem(site.run(infrastructure(within=0.0)))
+    assert "is not made of what hv2 has" in problem(site.run(move(machine="vm1", within=0.0)))
+    with site.libvirt("hv1") as link:
+        assert not link.lookupByName("vm1").isActive()
 
 
 def test_a_machine_moves_as_it_runs_where_storage_is_shared(site: Site) -> None:

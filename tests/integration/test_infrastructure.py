@@ -13,6 +13,7 @@ from nornir_stack.lab.machine import patience
 from nornir_stack.node import Node
 from nornir_stack.tasks.hypervisor.infrastructure import infrastructure
 from nornir_stack.tasks.hypervisor.moving import move
+from nornir_stack.tasks.hypervisor.names import mac_of
 from nornir_stack.tasks.hypervisor.teardown import teardown
 from tests.integration.hypervisors import Site, problem, sockets
 from tests.integration.libvirtd import reason_against
@@ -94,6 +95,7 @@ def test_from_an_empty_libvirt_to_a_cloud_s_machines_and_back(tmp_path: Path) ->
         assert not third.exit_code, problem(third)
         assert in_machine(site, "network1", "cat /proc/sys/kernel/random/boot_id") == boot
         assert in_machine(site, "network1", "ovs-vsctl list-ports br-ex2") == "eth2"
+        assert mac_of("network1", "external2") in in_machine(site, "network1", "cat /etc/systemd/network/20-external2.network")
         assert in_machine(site, "network1", "ovs-vsctl get bridge br-ex2 datapath_type") in {"system", '""'}
         assert not site.run(infrastructure(within=WITHIN)).changed
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from nornir.core.inventory import Host
 
+from nornir_stack.chain import Plan
 from nornir_stack.connections.libvirt import uri_of
 from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
@@ -23,18 +26,24 @@ from nornir_stack.tasks.hypervisor.domain_xml import (
     free_target,
     host_key_of,
     macs_of,
+    mark_of,
     moved_xml,
     resized,
     sources_of,
 )
-from nornir_stack.tasks.hypervisor.hostkeys import label_of, new_pair, with_key
+from nornir_stack.tasks.hypervisor.hostkeys import _write, label_of, new_pair, with_key
 from nornir_stack.tasks.hypervisor.images import Made, made
 from nornir_stack.tasks.hypervisor.live import Files, arrival, differing
+from nornir_stack.tasks.hypervisor.machines import refuse_twice
+from nornir_stack.tasks.hypervisor.movable import Packed, crowded, foreign, immovable, model_of, taken
 from nornir_stack.tasks.hypervisor.moving import Placed, alive, astray, forgetting, leaving, whereabouts
 from nornir_stack.tasks.hypervisor.names import is_nova, mac_of, refuse_nova
-from nornir_stack.tasks.hypervisor.settings import Image
+from nornir_stack.tasks.hypervisor.settings import Image, Machine, _collisions
 from nornir_stack.tasks.hypervisor.snapshots import snapshot_xml
 from nornir_stack.tasks.hypervisor.teardown import Belongings, demolition
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SIZES = Sizes(1, Size.parse("512M"), Size.parse("2G"))
 _DISKS = [Attached("root", "/pool/vm1-root.qcow2"), Attached("seed", "/pool/vm1-seed.raw", "raw", readonly=True)]
@@ -75,12 +84,39 @@ def test_other_sizes_keep_everything_else() -> None:
     assert resized(xml, _SIZES, "none")[1] == ("-console spice", "+console none")
 
 
+def test_what_belongs_to_a_console_goes_with_it() -> None:
+    """QEMU does not start with sound by SPICE where there is no SPICE; libvirt added both."""
+    added = "<channel type='spicevmc'/><audio id='1' type='spice'/></devices>"
+    other, _ = resized(domain_xml(WANTED).replace("</devices>", added), _SIZES, "vnc")
+    assert ("spice" in other, 'type="vnc"' in other) == (False, True)
+
+
+def test_memory_in_numa_cells_is_not_changed_over_their_heads() -> None:
+    """libvirt would take the sum of the cells, and each further run would find another size."""
+    cells = "<cpu><numa><cell id='0' memory='524288'/></numa></cpu><clock"
+    with pytest.raises(Refused, match="NUMA cells"):
+        resized(domain_xml(WANTED).replace("<clock", cells), replace(_SIZES, memory=Size.parse("1G")), "spice")
+
+
+def test_two_machines_have_nothing_in_common() -> None:
+    """Names of disks are made of two names, so two pairs can make one: told before anything is touched."""
+    more = {"hypervisor": "hv1", "authorized_keys": ("k",)}
+    web = Machine(disks={"data-root": Size(1 << 30)}, networks={"a": None}, **more)  # type: ignore[arg-type]
+    data = Machine(networks={"a": None}, **more)  # type: ignore[arg-type]
+    found = [(each.host, each.text) for each in _collisions({"web": web, "web-data": data})]
+    assert found == [("web-data", "its disk root would be web-data-root, as one of web: choose another name")]
+    assert not [*_collisions({"web": replace(web, hypervisor="hv2"), "web-data": data})]
+
+
 def test_a_moved_machine_has_its_files_elsewhere_and_the_same_cards() -> None:
     """Hardware addresses go along, and with them what DHCP and the machine's own files say."""
-    xml = moved_xml(domain_xml(WANTED), {"/pool/vm1-root.qcow2": "/other/vm1-root.qcow2", "/i/k": "/other/k"})
+    xml = moved_xml(domain_xml(WANTED), {"/pool/vm1-root.qcow2": "/other/vm1-root.qcow2", "/i/k": "/other/k"}, "one")
     assert sources_of(xml) == ["/other/vm1-root.qcow2", "/pool/vm1-seed.raw"]
     assert boot_files_of(xml) == ["/other/k", "/i/r"]
     assert macs_of(xml) == macs_of(domain_xml(WANTED))
+    assert (mark_of(xml), host_key_of(xml)) == ("one", "ssh-ed25519 AAAA")
+    assert mark_of(moved_xml(xml, {}, "two")) == "two"
+    assert mark_of(moved_xml("<domain/>", {}, "two")) == "two"
 
 
 def test_a_raw_disk_keeps_no_snapshot() -> None:
@@ -119,6 +155,20 @@ def test_a_new_host_key_replaces_the_old_one() -> None:
     assert (label_of("vm1", None), label_of("vm1", 2222)) == ("vm1", "[vm1]:2222")
 
 
+def test_keys_of_many_machines_are_noted_at_once(tmp_path: Path) -> None:
+    """None is lost, the file keeps its mode and its link, and is whole at any time."""
+    known = tmp_path / "real"
+    known.write_text("other ssh-rsa X\n")
+    known.chmod(0o600)
+    (tmp_path / "known_hosts").symlink_to(known)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: _write(tmp_path / "known_hosts", f"vm{i}", "ssh-ed25519 K"), range(24)))
+    lines = known.read_text().splitlines()
+    assert sorted(lines) == sorted(["other ssh-rsa X", *(f"vm{i} ssh-ed25519 K" for i in range(24))])
+    assert known.stat().st_mode & 0o777 == 0o600
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["known_hosts", "real"]
+
+
 def test_a_host_key_is_openssh_s_and_hidden() -> None:
     """The private half is a Secret."""
     private, public = new_pair()
@@ -143,6 +193,8 @@ def test_a_login_becomes_a_uri() -> None:
     )
     assert uri_of({"hostname": "fd00::1"}, local=False) == "qemu+ssh://[fd00::1]/system?no_tty=1"
     assert uri_of({}, local=True) == "qemu:///system"
+    blank = {"hostname": "hv1", "username": "a/b", "extras": {"client_keys": ["/my keys/k"]}}
+    assert uri_of(blank, local=False) == "qemu+ssh://a%2Fb@hv1/system?no_tty=1&keyfile=%2Fmy%20keys%2Fk"
 
 
 def _domain(*, running: bool) -> Domain:
@@ -160,17 +212,122 @@ def test_no_second_machine_is_made_of_one_that_is_elsewhere() -> None:
     assert "hypervisor.stop" in astray(Seen({"hv1": OLD, "hv2": ARRIVED}))[0]
     assert astray(Seen({"hv1": OFF, "hv2": ARRIVED})) == []
     assert astray(Seen({"hv1": Placed({}, ()), "hv2": NEW})) == []
+    stopped = Placed({"vm1": _domain(running=False)}, ("vm1",))
+    assert "runs on none" in astray(Seen({"hv1": OFF, "hv2": stopped}))[0]
 
 
-def test_a_move_stops_the_machine_where_it_is_and_nowhere_else() -> None:
-    """One that has arrived is left alone; two that run are refused."""
-    stages = leaving(Seen({"hv1": OLD, "hv2": NEW}), machine="vm1", within=60).parts
-    assert [(stage.name, str(stage.on)) for stage in stages] == [("stop", "hv1")]  # type: ignore[union-attr]
+def test_a_machine_is_not_made_twice() -> None:
+    """Nor started where another hypervisor has it too: by the task alone, without the plan of cloud.infrastructure."""
+    on, off = Domain("vm1", "<domain/>", "<domain/>"), Domain("vm1", "<domain/>")
+    refuse_twice("hv1", ["vm1"], {"vm1": on}, {"hv2": {"vm1": off}})
+    refuse_twice("hv1", ["vm1"], {}, {"hv2": {"web": on}})
+    with pytest.raises(Refused, match=r"vm1 is on hv2: cloud\.move machine=vm1"):
+        refuse_twice("hv1", ["vm1"], {}, {"hv2": {"vm1": off}})
+    with pytest.raises(Refused, match="vm1 is on hv2 too"):
+        refuse_twice("hv1", ["vm1"], {"vm1": off}, {"hv2": {"vm1": on}})
+
+
+def test_a_move_looks_at_both_before_it_stops_the_machine() -> None:
+    """At what it takes along, then at who is to have it; one that has arrived is left alone; two that run are refused."""
+    (pack,) = leaving(Seen({"hv1": OLD, "hv2": NEW}), machine="vm1", within=60).parts
+    assert isinstance(pack, Plan)
+    assert (pack.name, str(pack.on)) == ("pack", "hv1")
+    stages = pack.decide(Seen({"hv1": Packed("", {}, {})})).parts
+    assert [(stage.name, str(stage.on)) for stage in stages] == [("admit", "hv2"), ("stop", "hv1")]  # type: ignore[union-attr]
+    with pytest.raises(Refused, match="unreachable"):
+        pack.decide(Seen({}, {"hv1": "unreachable"}))
     assert leaving(Seen({"hv1": OFF, "hv2": ARRIVED}), machine="vm1", within=60).parts == ()
     with pytest.raises(Refused, match="two with one address"):
         whereabouts(Seen({"hv1": OLD, "hv2": ARRIVED}), "vm1")
+    stopped = Placed({"vm1": _domain(running=False)}, ("vm1",))
+    with pytest.raises(Refused, match="is older: delete that first"):
+        leaving(Seen({"hv1": OLD, "hv2": stopped}), machine="vm1", within=60)
     with pytest.raises(Refused, match="not known where"):
         whereabouts(Seen({"hv2": NEW}, {"hv1": "unreachable"}), "vm1")
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ("<hostdev type='pci'/>", "a device of the hypervisor's own"),
+        ("<filesystem type='mount'/>", "shares a folder"),
+        ("<tpm model='tpm-crb'/>", "its TPM"),
+        ("<disk><source dev='/dev/vg/a'/><target dev='vdc'/></disk>", "its disk vdc is no file (/dev/vg/a)"),
+        ("<disk type='volume'><source pool='p' volume='v'/><target dev='vdc'/></disk>", "its disk vdc is no file (p v)"),
+        ("<disk><source file='/a'/><target dev='vdc'/><shareable/></disk>", "others write to a disk"),
+        ("<interface type='bridge'><source bridge='br0'/></interface>", "on no network of libvirt"),
+        ("<disk device='cdrom'><target dev='sda'/></disk>", ""),
+    ],
+)
+def test_what_copies_of_disks_would_leave_behind_is_told_first(inside: str, said: str) -> None:
+    """A machine that is more than its files is not stopped to be moved; a drive without a medium is nothing to take."""
+    plain = domain_xml(WANTED)
+    assert immovable(plain, []) == []
+    found = immovable(plain.replace("</devices>", f"{inside}</devices>"), ["snapshot one"])
+    assert found[0] == "snapshot one would stay behind"
+    assert [each for each in found[1:] if said not in each] == []
+    assert len(found) == 1 + bool(said)
+
+
+_CAPABILITIES = """<capabilities><guest><os_type>hvm</os_type><arch name='x86_64'><emulator>/usr/bin/qemu</emulator>
+<machine maxCpus='288'>pc-q35-7.2</machine><machine canonical='pc-q35-7.2' maxCpus='288'>q35</machine>
+<domain type='qemu'/></arch></guest></capabilities>"""
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        ("type='qemu'><os><type arch='x86_64' machine='q35'/></os>", []),
+        ("type='qemu'><os><type arch='x86_64' machine='pc-q35-7.2'/></os>", []),
+        ("type='qemu'><os><type arch='x86_64' machine='pc-9'/></os>", ["its QEMU does not know the machine type pc-9"]),
+        ("type='kvm'><os><type arch='x86_64' machine='q35'/></os>", ["it has no KVM"]),
+        ("type='qemu'><os><type arch='aarch64' machine='virt'/></os>", ["it runs no machines of aarch64"]),
+        (
+            "type='qemu'><os><type arch='x86_64' machine='q35'/></os><devices><emulator>/qemu-kvm</emulator></devices>",
+            ["/qemu-kvm is not there"],
+        ),
+    ],
+)
+def test_a_hypervisor_must_know_the_kind_of_machine(domain: str, said: list[str]) -> None:
+    """Before it is stopped where it is: an older QEMU does not have a newer one's machine types."""
+    assert foreign(f"<domain {domain}</domain>", _CAPABILITIES) == said
+
+
+@pytest.mark.parametrize(
+    ("domain", "named"),
+    [
+        ("type='kvm'><cpu mode='custom'><model>Skylake-Client</model></cpu>", True),
+        ("type='kvm'><cpu><model>Skylake-Client</model></cpu>", True),
+        ("type='qemu'><cpu mode='custom'><model>Skylake-Client</model></cpu>", False),
+        ("type='kvm'><cpu mode='host-model'/>", False),
+        ("type='kvm'>", False),
+    ],
+)
+def test_a_processor_that_is_named_is_asked_for(domain: str, named: bool) -> None:
+    """Of others a machine takes what its hypervisor has, from its next start."""
+    assert bool(model_of(f"<domain {domain}</domain>")) == named
+
+
+def test_room_and_places_are_looked_at_by_file_system() -> None:
+    """What is copied already counts; two pools on one file system share its room; a disk never goes over another file."""
+    sizes = {"/a/one": 3 << 20, "/b/two": 2 << 20, "/b/image": 9 << 20}
+    lines = ["room 7 1024 4096 /a/one", "room 7 1024 4096 /b/two", f"there {9 << 20} /b/image", "room 7 1024 4096 /b/image"]
+    assert crowded(sizes, frozenset({"/a/one", "/b/two"}), lines) == ["its files want 5 MiB, and there are 4 MiB"]
+    other = [line.replace(f"there {9 << 20}", "there 1") for line in lines]
+    assert crowded(sizes, frozenset(), other) == ["its files want 14 MiB, and there are 4 MiB"]
+    assert crowded(sizes, frozenset({"/a/one"}), [*lines, f"part {2 << 20} /a/one"]) == []
+    assert crowded(sizes, frozenset({"/a/one"}), ["there 7 /a/one"]) == ["/a/one is there already: move it away, or delete it"]
+    assert crowded(sizes, frozenset({"/a/one"}), ["room   /a b/one"]) == ["the folder of /a b/one is not there"]
+
+
+def test_what_is_a_machine_s_alone_must_be_free() -> None:
+    """libvirt takes no second UUID, and a network no second hardware address; its own definition is no other."""
+    xml = domain_xml(WANTED)
+    assert taken("vm1", xml, {"vm1": Domain("vm1", xml)}) == []
+    assert taken("vm1", xml, {"web": Domain("web", xml)}) == [
+        "web has its UUID",
+        *(f"web has its hardware address {mac}" for mac in sorted(macs_of(xml))),
+    ]
 
 
 def test_a_live_move_begins_where_the_machine_runs() -> None:
@@ -178,6 +335,9 @@ def test_a_live_move_begins_where_the_machine_runs() -> None:
     (part,) = alive(Seen({"hv1": OLD, "hv2": NEW}), machine="vm1", within=60).parts
     assert (part.name, str(part.on)) == ("files", "hv1")  # type: ignore[union-attr]
     assert alive(Seen({"hv1": Placed({}, ()), "hv2": ARRIVED}), machine="vm1", within=60).parts == ()
+    stopped = Placed({"vm1": _domain(running=False)}, ("vm1",))
+    with pytest.raises(Refused, match="hv2 has an older one"):
+        alive(Seen({"hv1": OLD, "hv2": stopped}), machine="vm1", within=60)
     with pytest.raises(Refused, match="does not run on hv1: it is moved without live="):
         alive(Seen({"hv1": OFF, "hv2": NEW}), machine="vm1", within=60)
     with pytest.raises(Refused, match=r"is on no hypervisor: cloud\.infrastructure makes it"):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from unittest.mock import Mock
 
 import pytest
 
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.inventory.networks import Network, Pool
 from nornir_stack.tasks.hypervisor.default_network import refuse_taken, wanted
-from nornir_stack.tasks.hypervisor.network_xml import Reservation, decide, network_xml, with_identity
+from nornir_stack.tasks.hypervisor.network_xml import Reservation, bridge_of, decide, network_xml, with_identity
+from nornir_stack.tasks.hypervisor.networks import Found, Plugged, _restart, held, refuse_way, taps_on
 from nornir_stack.tasks.hypervisor.settings import VirtualNetwork
 from nornir_stack.tasks.hypervisor.xml import flat
 
+libvirt = pytest.importorskip("libvirt")
 _PLAN = Network(cidr=ip_network("10.0.0.0/24"), pools=(Pool(first=ip_address("10.0.0.100"), last=ip_address("10.0.0.150")),))
 _DECLARED = VirtualNetwork(mode="nat", bridge="eth1", address=ip_address("10.0.0.1"), dhcp=True)
 _A, _B = Reservation("52:54:00:00:00:01", "a", "10.0.0.11"), Reservation("52:54:00:00:00:02", "b", "10.0.0.12")
@@ -68,6 +72,81 @@ def test_a_network_that_runs_as_it_was_before_is_restarted() -> None:
     routed = VirtualNetwork(mode="routed", bridge="eth1", address=ip_address("10.0.0.1"), dhcp=True)
     steps = decide(xml(_A, declared=routed), xml(_A), xml(_A, declared=routed))
     assert (steps.define, steps.restart) == (False, True)
+
+
+def test_reservations_that_only_the_running_network_lacks_are_given_to_it() -> None:
+    """Its definition has them, by virsh net-edit or by a run that was cut: an update, not a restart."""
+    steps = decide(xml(_A, _B), xml(_A), xml(_A, _B))
+    assert (steps.define, steps.restart, steps.updates) == (False, False, ())
+    assert [(each.do, each.section) for each in steps.live] == [("add", "host")]
+
+
+def test_ranges_are_updated_while_it_runs() -> None:
+    """libvirt takes and gives ranges of DHCP as it does reservations."""
+    wider = xml(_A).replace("10.0.0.150", "10.0.0.200")
+    steps = decide(xml(_A), xml(_A), wider)
+    assert (steps.define, steps.restart) == (False, False)
+    assert [(each.do, each.section) for each in steps.updates] == [("delete", "range"), ("add", "range")]
+    assert steps.updates == steps.live
+
+
+def test_a_reservation_of_ipv6_has_no_hardware_address() -> None:
+    """libvirt refuses one there."""
+    plan = Network(cidr=ip_network("fd00::/64"))
+    declared = VirtualNetwork(bridge="eth1", address=ip_address("fd00::1"), dhcp=True)
+    made = network_xml("six", declared, plan, [Reservation(_A.mac, "a", "fd00::11")])
+    assert ('<host name="a" ip="fd00::11"' in made, "mac=" in made) == (True, False)
+    (update,) = decide(network_xml("six", declared, plan, [Reservation("", "b", "fd00::12")]), "", made).updates[1:]
+    assert update.xml == '<host name="a" ip="fd00::11" />'
+
+
+def test_a_bridge_that_libvirt_named_keeps_its_name() -> None:
+    """A definition without one would be given the next free name, and leave the machines on the old; another's bridge goes."""
+    unnamed = VirtualNetwork(address=ip_address("10.0.0.1"))
+    now = xml(declared=replace(unnamed, bridge="virbr3"))
+    assert bridge_of(with_identity(xml(declared=unnamed), now)) == "virbr3"
+    assert bridge_of(with_identity(xml(declared=unnamed), xml(declared=VirtualNetwork(mode="bridged", bridge="br0")))) == ""
+
+
+@pytest.mark.parametrize(
+    ("card", "found"),
+    [
+        ('<source network="control"/><target dev="vnet0"/>', ["vnet0"]),
+        ('<source bridge="virbr0"/><target dev="vnet1"/>', ["vnet1"]),
+        ('<source network="other" bridge="virbr9"/><target dev="vnet2"/>', []),
+    ],
+)
+def test_a_machine_on_the_bridge_is_on_the_network(card: str, found: list[str]) -> None:
+    """Whether it names the network or the bridge: a stop takes the bridge from under both."""
+    domain = f"<domain><devices><interface>{card}</interface></devices></domain>"
+    assert taps_on(domain, "control", "virbr0") == found
+
+
+def test_all_that_is_on_a_network_is_named() -> None:
+    """Machines, and devices of its bridge that libvirt does not know; of somebody else's bridge only the machines."""
+    plugged = Plugged({"vnet0": "eth1", "veth7": "eth1", "eth1-nic": "eth1", "vnet9": "br0"}, frozenset())
+    assert held(Found("", xml(), guests=(("vm1", "vnet0"),)), plugged) == ["vm1", "the device veth7"]
+    bridged = xml(declared=VirtualNetwork(mode="bridged", bridge="br0"))
+    assert held(Found("", bridged, guests=(("vm2", "vnet9"),)), plugged) == ["vm2"]
+
+
+def test_the_way_in_is_never_stopped() -> None:
+    """Nor where the network is named in restart: nobody would be left to see it come up again."""
+    with pytest.raises(Refused, match="your own connection comes by its bridge eth1"):
+        refuse_way("hv1", "control", xml(), Plugged({}, frozenset({"eth1"})))
+    refuse_way("hv1", "control", xml(), Plugged({}, frozenset({"eth0"})))
+    refuse_way("hv1", "control", xml(declared=VirtualNetwork(mode="bridged", bridge="eth1")), Plugged({}, frozenset({"eth1"})))
+
+
+def test_a_network_that_does_not_start_runs_as_it_did_before() -> None:
+    """Else everything on it would be cut off by a definition that cannot run."""
+    link = Mock()
+    link.networkLookupByName.return_value.create.side_effect = libvirt.libvirtError("in use")
+    with pytest.raises(libvirt.libvirtError):
+        _restart(link, "control", "<before/>")
+    assert [each[0] for each in link.method_calls] == ["networkLookupByName", "networkDefineXML"]
+    link.networkDefineXML.assert_called_once_with("<before/>")
+    link.networkDefineXML.return_value.create.assert_called_once()
 
 
 def test_its_identity_stays() -> None:

@@ -45,6 +45,7 @@ def test_others_find_a_sound_file_system(tmp_path: Path) -> None:
     cards = json.loads(read(image, "network-config"))["ethernets"]
     assert cards["nic0"]["addresses"] == ["10.0.0.11/24"]
     assert "addresses" not in cards["nic1"]
+    assert cards["nic0"]["routes"] == [{"to": "0.0.0.0/0", "via": "10.0.0.1"}]
 
 
 @needs_mtools
