@@ -166,7 +166,8 @@ def _attach(cloud: Connection, project: str) -> None:
 
 
 def _group(cloud: Api, project: str, wanted: Project, now: Seen) -> None:
-    for protocol, port in _LET_IN if wanted.ssh_and_ping else ():
+    ports = tuple(("tcp", port) for port in wanted.open)
+    for protocol, port in (*(_LET_IN if wanted.ssh_and_ping else ()), *ports):
         if (protocol, port) not in now.let_in:
             what = f"let in {protocol}{f' port {port}' if port else ''} by the default group of {project}"
             cloud.change(what, lambda c, p=protocol, q=port: _let_in(c, project, p, q))  # type: ignore[misc]

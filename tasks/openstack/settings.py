@@ -10,7 +10,7 @@ from pydantic import Field, Strict
 
 from nornir_stack.secret import Secret
 from nornir_stack.select import nearest
-from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Text, form
+from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Port, Text, form
 
 Keymap = Annotated[str, form(r"[a-z]{2}(-[a-z]{2})?", "a keymap of QEMU, such as de or en-us")]
 
@@ -118,6 +118,7 @@ class Project:
         default_factory=dict
     )
     ssh_and_ping: bool = True  # let in by the project's default security group
+    open: tuple[Port, ...] = ()  # more TCP ports that it lets in, such as 3306
 
 
 @dataclass(frozen=True, kw_only=True)
