@@ -45,11 +45,12 @@ class HostLog:
     ledger: Ledger | None = None
 
     def report(self, given_up: BaseException | None) -> HostReport:
+        current = self.current  # before the tasks: the thread may end one just now, which told twice is better than not
         tasks = list(self.tasks)
-        if given_up is not None and self.current is not None:
+        if given_up is not None and current is not None:
             effects = tuple(self.ledger.effects) if self.ledger else ()
-            report = task_report(self.current.name, None, given_up, effects)
-            since, function = self.current_since, function_name(self.current.function)
+            report = task_report(current.name, None, given_up, effects)
+            since, function = self.current_since, function_name(current.function)
             tasks.append(replace(report, started=since, duration=time.time() - since, function=function))
         elif given_up is not None and not tasks:
             return HostReport(self.host, status_of(given_up, effects=()), explain(given_up))
@@ -75,13 +76,13 @@ class Work:
             if self.stoppable and self.state.stop.is_set():
                 name = function_name(bound.function)
                 log.tasks.append(TaskReport(bound.name, Status.CANCELLED, error="interrupted before it began", function=name))
-                return
+                break
             log.current, log.current_since, log.ledger = bound, time.time(), None
             report = self._attempts(task, bound)
             log.tasks.append(report)
-            log.current = None
             if report.status.bad:
-                return
+                break
+        log.current = None  # not before all is done: a host that is given up between two tasks is not at its end
 
     def _attempts(self, task: Task, bound: Bound) -> TaskReport:
         attempts: list[Attempt] = []
@@ -99,7 +100,7 @@ class Work:
                 duration=report.duration,
             )
             attempts.append(Attempt(report.status, report.error, report.started, report.duration))
-            if not again or number == self.retries or self.state.stop.is_set():
+            if not again or number == self.retries or (self.stoppable and self.state.stop.is_set()):
                 break
             if self.state.cut.wait(min(2.0**number, _LONGEST_PAUSE)):
                 break
