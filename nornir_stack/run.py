@@ -11,7 +11,7 @@ from nornir_stack import locks
 from nornir_stack.chain import Chain, Check, Plan, Stage, batches
 from nornir_stack.dispatch import Dispatcher
 from nornir_stack.effects import Door, RunState
-from nornir_stack.errors import Interrupted, Locked, Refused, StackError
+from nornir_stack.errors import Cancelled, Interrupted, Locked, Refused, StackError
 from nornir_stack.events import Emitter
 from nornir_stack.guests import guarded
 from nornir_stack.here import held_here
@@ -51,8 +51,8 @@ def execute(
     state.run = record.run
     emit = Emitter((record.listener, *listeners))
     run = _Run(Dispatcher(nr, state), emit, only, wait=wait)
-    acting = tuple(name for name in wanted if not run.left_out(name))
     started, clock = time.time(), time.monotonic()
+    acting = tuple(name for name in wanted if not run.left_out(name))
     emit("run", chain=chain.name, run=record.run, dry_run=dry_run, hosts=acting)
     error, locked = "", None
     with Interrupts(state, emit):
@@ -189,8 +189,9 @@ class _Run:
         try:
             return self._plan(part, path) if isinstance(part, Plan) else self._stage(part, path)
         except Exception as error:  # noqa: BLE001  a part that cannot be begun has failed; what came before it stays told
-            why, spent = explain(error), time.monotonic() - clock
-            return self._ended(replace(self._without(part, path, why), status=Status.FAILED, started=started, duration=spent))
+            status = Status.CANCELLED if isinstance(error, Cancelled) else Status.FAILED
+            report, spent = self._without(part, path, explain(error)), time.monotonic() - clock
+            return self._ended(replace(report, status=status, started=started, duration=spent))
 
     def _not_reached(self, part: Stage | Plan[Any] | Chain, path: str, why: str) -> None:
         if isinstance(part, Chain):
