@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nornir.core import Nornir
+    from nornir.core.inventory import Host
 
     from nornir_stack.events import Event
     from nornir_stack.seen import Seen
@@ -214,7 +215,12 @@ def test_hosts_under_maintenance_are_never_touched(monkeypatch: pytest.MonkeyPat
     """`maintenance: reason` keeps a host from looks, locks and tasks, and is shown."""
     log = Log()
     locked: list[str] = []
-    monkeypatch.setattr("nornir_stack.locks.lock_node", lambda host, *_: locked.append(host.name) or "")
+
+    def lock(host: Host, *_: object) -> str:
+        locked.append(host.name)
+        return ""
+
+    monkeypatch.setattr("nornir_stack.locks.lock_node", lock)
     nr = fleet({"db": ["db1", "db2"]}, {"db2": {"maintenance": "new disk"}})
     report = Chain("c", Stage("a", [log.task("one")], DB)).run(nr)
     assert (log.lines, locked) == (["one db1"], ["db1"])
@@ -396,6 +402,7 @@ def test_first_interrupt_begins_nothing_new_and_carries_the_report(nr: Nornir) -
     assert log.lines == ["interrupt db1"]
     assert report.stage("a").host("db1").status is Status.OK
     assert report.stage("b").host("db2").status is Status.NOT_REACHED
+    assert report.left == ("db1, db2, db3 not reached in b: the run was interrupted before",)
 
 
 def test_a_unit_finishes_after_the_first_interrupt(nr: Nornir) -> None:
