@@ -100,9 +100,8 @@ class Work:
                 duration=report.duration,
             )
             attempts.append(Attempt(report.status, report.error, report.started, report.duration))
-            if not again or number == self.retries or (self.stoppable and self.state.stop.is_set()):
-                break
-            if self.state.cut.wait(min(2.0**number, _LONGEST_PAUSE)):
+            ended = self.state.stop if self.stoppable else self.state.cut
+            if not again or number == self.retries or ended.wait(min(2.0**number, _LONGEST_PAUSE)):
                 break
             earlier = (*earlier, report)
         return _together(report, earlier, tuple(attempts))

@@ -719,6 +719,24 @@ def test_a_machine_that_cannot_lock_says_so(nr: Nornir, tmp_path: Path) -> None:
     assert (log.lines, report.exit_code) == ([], 1)
 
 
+def test_a_full_disk_does_not_keep_a_run_from_its_lock(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is held all the same, and another run is told that somebody has it; in an emergency the disk may be what is full."""
+    seen: list[str] = []
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    def other(task: Task) -> Result[None]:
+        with pytest.raises(Locked, match="another run"):
+            Chain("second", Stage("a", [look], DB)).run(nr, wait=0)
+        seen.append(task.host.name)
+        return Result(task.host, None)
+
+    monkeypatch.setattr("nornir_stack.here.os.write", full)
+    assert Chain("c", Stage("a", [other], hosts("db1"))).run(nr).ok
+    assert seen == ["db1"]
+
+
 def test_a_run_that_found_a_lock_is_on_record(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ended: nobody is told later that it goes on, or was killed."""
     monkeypatch.setattr("nornir_stack.locks.lock_node", lambda *_: "ops@desk")

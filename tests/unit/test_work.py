@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from nornir.core.task import Task  # noqa: TC002  task functions are inspected
 
 from nornir_stack.chain import Bound
@@ -50,3 +52,20 @@ def test_a_host_that_was_given_up_between_two_tasks_is_not_well() -> None:
     fleet({"db": ["db1"]}).run(task=work.body)
     assert [report.status for report in told] == [Status.TIMED_OUT] * 2
     assert log.report(TimedOut("the deadline passed")).status is Status.OK  # it had ended all the same
+
+
+def test_no_attempt_begins_after_an_interruption_between_two() -> None:
+    """Ctrl-C while the next try is waited for: nothing new begins, and nobody waits any longer."""
+    tries: list[str] = []
+    state = RunState()
+
+    def flaky(task: Task) -> Result[None]:
+        tries.append(task.host.name)
+        threading.Timer(0.2, state.stop.set).start()
+        raise ValueError("not yet")
+
+    log = HostLog("db1")
+    work = Work("a", (Bound(flaky),), 3, state, Emitter(()), {"db1": log}, stoppable=True)
+    fleet({"db": ["db1"]}).run(task=work.body)
+    assert tries == ["db1"]
+    assert log.report(None).status is Status.FAILED
