@@ -29,6 +29,16 @@ def test_a_host_that_was_given_up_keeps_what_it_changed() -> None:
     assert told.error == "the deadline passed"
 
 
+def test_a_host_that_was_given_up_keeps_what_earlier_attempts_changed() -> None:
+    """The first try wrote and failed, the second never came back: what was written is in the report."""
+    first = TaskReport("slow", Status.FAILED, True, "+http://x", error="busy", effects=("correct the endpoint",))
+    log = HostLog("cloud1", current=Bound(slow), ledger=Ledger(), earlier=(first,))
+    (told,) = log.report(TimedOut("the deadline passed")).tasks
+    assert (told.status, told.changed, told.diff) == (Status.TIMED_OUT, True, "+http://x")
+    assert told.effects == ("correct the endpoint",)
+    assert [attempt.error for attempt in told.attempts] == ["busy", "the deadline passed"]
+
+
 def test_a_host_that_was_given_up_between_two_tasks_is_not_well() -> None:
     """The first task ended well and the second never began: that is no host that ended well."""
     told: list[HostReport] = []
