@@ -66,6 +66,8 @@ def _imported(target: str) -> Callable[..., Any]:
             found = getattr(found, part)
     except (ImportError, ValueError, AttributeError) as error:
         raise UsageError(f"cannot import {target!r}: {error}") from error
+    except Exception as error:  # a module of anybody's may raise anything (SyntaxError), and hides no other in `list`
+        raise UsageError(f"cannot import {target!r}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise UsageError(f"{target!r} is no function but {type(found).__name__}")
     function: Callable[..., Any] = found

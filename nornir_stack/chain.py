@@ -71,7 +71,8 @@ class Stage:
     """Tasks that each host of `on` runs through at its own pace, in batches with a barrier at the end of each.
 
     `serial`: hosts a batch, a number, a percentage (`"25%"`) or a list of them whose last repeats; all at once if not given.
-    `before` and `until` hold around every batch. More than `max_failures` failed hosts end the chain after the batch.
+    `before` and `until` hold around every batch. More than `max_failures` failed hosts end the chain after the batch; with
+    fewer it goes on, and the report is not ok all the same.
     `timeout`: seconds for one host's tasks. `retries`: more attempts of a task that failed before it changed anything
     that may not be repeated. `always`: runs even when an earlier part of its chain failed or was cancelled.
     """
@@ -108,7 +109,8 @@ class Plan(Generic[T]):
 class Chain:
     """Named parts in order: stages, plans and chains. A `unit` is not cut in the middle by the first interruption.
 
-    `reasons` are sentences for people: why these parts, as a plan decided; `left` says what an interrupted unit leaves undone;
+    `reasons` are sentences for people: why these parts, as a plan decided; `left` says what a unit that was cut or failed
+    leaves undone, and is told unless its `always` stages ended well;
     `due` is what a plan found that somebody should see to (the run has exit code 3 then, if all else is well).
     """
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WORKERS = 50
 LOOK_SECONDS = 60.0
+_LAST_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,19 @@ class Dispatcher:
         return Nornir(self.nr.inventory, self.nr.config, self.state, processors, runner).run(task=body, raise_on_error=False)
 
     def each(self, hosts: Iterable[str], do: Callable[[Host], T]) -> dict[str, T]:
-        """`do` for every host at once; those where it raised are left out."""
+        """`do` for every host at once; those where it raised are left out.
+
+        After a cut too, for a while: locks are given back then.
+        """
         answers: dict[str, T] = {}
 
         def one(task: Task) -> None:
             answers[task.host.name] = do(task.host)
 
         wanted = list(hosts)
-        if wanted:
+        if wanted and self.state.cut.is_set():
+            Dispatcher(self.nr, RunState()).run(one, wanted, lambda: Door(deadline=time.monotonic() + _LAST_SECONDS))
+        elif wanted:
             self.run(one, wanted, Door)
         return {name: answers[name] for name in wanted if name in answers}
 

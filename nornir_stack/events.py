@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,5 +54,6 @@ class Emitter:
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001  a listener is a guest: its fault is reported, not raised
-                self._listeners.remove(listener)
-                self.warnings.append(mask(f"{listener!r} failed at {kind!r} and was told no more: {error!r}"))
+                with suppress(ValueError):  # it failed in another thread too, which took it out
+                    self._listeners.remove(listener)
+                    self.warnings.append(mask(f"{listener!r} failed at {kind!r} and was told no more: {error!r}"))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
 
-from nornir_stack.errors import Cancelled, Locked
+from nornir_stack.errors import Cancelled, Locked, StackError
 from nornir_stack.journal import state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from nornir.core.inventory import Inventory
 
@@ -26,11 +28,9 @@ def held_here(inventory: Inventory, who: str, wait: float, stopping: Callable[[]
     It goes with this process, however that ends. Raises Locked, Cancelled (`stopping`).
     """
     hosts = sorted(f"{name} {host.hostname}" for name, host in inventory.hosts.items())
-    folder = state_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / hashlib.sha256("\n".join(hosts).encode()).hexdigest()[:16]
+    path = state_folder() / "locks" / hashlib.sha256("\n".join(hosts).encode()).hexdigest()[:16]
     end = time.monotonic() + wait
-    with path.open("a+") as lock:
+    with _opened(path) as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,10 +42,19 @@ def held_here(inventory: Inventory, who: str, wait: float, stopping: Callable[[]
                     lock.seek(0)
                     raise Locked("this inventory", lock.read().strip() or "another run") from None
                 time.sleep(_PAUSE)
-        lock.truncate(0)
-        lock.write(who)
-        lock.flush()
+        with suppress(OSError):  # a full disk: it is held all the same, by nobody known
+            lock.truncate(0)
+            os.write(lock.fileno(), who.encode())  # not buffered: what cannot be written is not tried again by close()
         try:
             yield
         finally:
-            lock.truncate(0)
+            with suppress(OSError):
+                lock.truncate(0)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path.open("a+")
+    except OSError as error:
+        raise StackError(f"this machine cannot lock the inventory for a run: {path}: {error.strerror}") from None

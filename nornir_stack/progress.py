@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from nornir_stack.results import Status, worst
 from nornir_stack.secret import mask
-from nornir_stack.words import count_words, elapsed, mark_of, style_of
+from nornir_stack.words import count_words, elapsed, mark_of, style_of, writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,7 +191,8 @@ class LiveProgress:
         return self._listen
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        with suppress(OSError):  # the terminal is gone; what came of the run is not
+            self._live.stop()
 
     def _listen(self, event: Event) -> None:
         if event.kind == "interrupt":
@@ -250,7 +251,7 @@ class PlainProgress:
     def _say(self, at: float, line: str) -> None:
         stamp = time.strftime("%H:%M:%S", time.localtime(at))
         with self._lock:
-            self._stream.write(f"{stamp} {line}\n")
+            self._stream.write(writable(f"{stamp} {line}\n", getattr(self._stream, "encoding", None)))
             self._stream.flush()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -14,7 +14,7 @@ from nornir_stack.errors import UsageError
 from nornir_stack.secret import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nornir.core.inventory import Host
 
@@ -169,7 +169,8 @@ class StageReport:
 class Report:
     """One run. Readable by name: `report.stage("prepare").host("db1")`, `report.value(observe_member, "db1")`.
 
-    `left` names what an interruption left undone (a member still drained); `warnings` are about the run itself.
+    `left` names what an interruption or a failure left undone: units (a member still drained), then hosts that stages did
+    not reach; `warnings` are about the run itself.
     """
 
     chain: str
@@ -223,7 +224,10 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not self.error and not self.interrupted and not any(s.status.bad for s in self.stages)
+        """Nothing failed, not even a host that a stage went on without. Whom a plan could not see is the plan's matter."""
+        acted = (host.status for stage in self.stages if stage.kind == "stage" for host in stage.hosts)
+        bad = any(status.bad for status in (*(stage.status for stage in self.stages), *acted))
+        return not self.error and not self.interrupted and not bad
 
     @property
     def exit_code(self) -> int:
@@ -243,7 +247,7 @@ class Report:
 
     def to_json(self) -> str:
         """The versioned JSON form; secrets masked; values as plain data."""
-        return json.dumps(masked(to_jsonable_python(self, fallback=repr, inf_nan_mode="constants")), indent=1)
+        return json.dumps(masked(plain(self, otherwise=lambda: plain(_readable(self)))), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -257,6 +261,36 @@ class Report:
             raise UsageError(f"this is not a report of a run: {error!r}") from None
 
 
+def plain(value: Any, otherwise: Callable[[], Any] | None = None) -> Any:
+    """Any value as data of JSON's types; one that cannot be (bytes that are no text, a circle) as its `repr`."""
+    try:
+        return to_jsonable_python(value, fallback=repr, inf_nan_mode="constants")
+    except Exception:  # noqa: BLE001  a task may return anything; nobody's result is lost for it
+        return otherwise() if otherwise else _described(value)
+
+
+def _described(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  as above
+        return object.__repr__(value)
+
+
+def _readable(report: Report) -> Report:
+    """The same report, its values plain data already."""
+    stages = [
+        replace(
+            stage,
+            hosts=tuple(
+                replace(host, tasks=tuple(replace(task, value=plain(task.value)) for task in host.tasks))
+                for host in stage.hosts
+            ),
+        )
+        for stage in report.stages
+    ]
+    return replace(report, stages=tuple(stages))
+
+
 def masked(data: Any) -> Any:
     """Plain data (of JSON's types) with secrets blotted out of every string."""
     if isinstance(data, str):
@@ -264,6 +298,18 @@ def masked(data: Any) -> Any:
     if isinstance(data, dict):
         return {mask(str(key)): masked(value) for key, value in data.items()}
     return [masked(value) for value in data] if isinstance(data, list) else data
+
+
+def undone(stages: Sequence[StageReport]) -> tuple[str, ...]:
+    """Which hosts were not reached in which stages, and why: a sentence for those that have the reason in common."""
+    told = []
+    for stage in stages:
+        reasons: dict[str, list[str]] = {}
+        for host in stage.hosts:
+            if host.status is Status.NOT_REACHED:
+                reasons.setdefault(host.reason, []).append(host.host)
+        told += [f"{', '.join(hosts)} not reached in {stage.name}: {reason}" for reason, hosts in reasons.items()]
+    return tuple(told)
 
 
 def function_name(task: Callable[..., Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nornir_stack import locks
@@ -17,7 +17,7 @@ from nornir_stack.guests import guarded
 from nornir_stack.here import held_here
 from nornir_stack.interrupt import Interrupts
 from nornir_stack.journal import new_run
-from nornir_stack.results import HostReport, Report, StageReport, Status, worst
+from nornir_stack.results import HostReport, Report, StageReport, Status, undone, worst
 from nornir_stack.secret import mask
 from nornir_stack.select import Selector, parse, whole
 from nornir_stack.work import HostLog, Work, explain, forgiven
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from nornir.core import Nornir
 
     from nornir_stack.events import Listener
-    from nornir_stack.seen import Seen
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_STOPPED = "the run was interrupted before"
 
 
 def execute(
@@ -46,54 +46,62 @@ def execute(
     whole(nr.inventory)
     only = parse(limit, nr.inventory) if isinstance(limit, str) else limit
     wanted = selected(chain, nr)
-    acting = tuple(name for name in wanted if only is None or name in only.hosts(nr.inventory))
     state = RunState(dry_run=dry_run)
     record = new_run(chain.name)
     state.run = record.run
     emit = Emitter((record.listener, *listeners))
     run = _Run(Dispatcher(nr, state), emit, only, locks.owner(record.run, chain.name), wait=wait)
     started, clock = time.time(), time.monotonic()
+    acting = tuple(name for name in wanted if not run.left_out(name))
     emit("run", chain=chain.name, run=record.run, dry_run=dry_run, hosts=acting)
-    error = ""
+    error, locked = "", None
     with Interrupts(state, emit):
         try:
             with nullcontext() if dry_run else held_here(nr.inventory, run.who, wait, state.stop.is_set):
                 if not dry_run:
                     run.lock(acting)
                 run.chain(chain, "")
-        except StackError as problem:
-            if isinstance(problem, Locked) and not run.stages:
-                raise
+        except Exception as problem:
+            if not isinstance(problem, StackError) and not run.stages:
+                raise  # a fault of ours, before there was anything to tell
             error = explain(problem)
+            locked = problem if isinstance(problem, Locked) and not run.stages else None
         finally:
             run.unlock()
-    report = Report(
-        chain.name,
-        record.run,
-        dry_run,
-        tuple(run.stages),
-        interrupted=state.stop.is_set(),
-        error=error,
-        left=tuple(run.left),
-        warnings=tuple(emit.warnings),
-        started=started,
-        duration=time.monotonic() - clock,
-    )
-    emit("run-end", exit_code=report.exit_code, changed=len(report.changed))
-    record.close(report)
+        report = Report(
+            chain.name,
+            record.run,
+            dry_run,
+            tuple(run.stages),
+            interrupted=state.stop.is_set(),
+            error=error,
+            left=(*run.left, *undone(run.stages)),
+            warnings=tuple(emit.warnings),
+            started=started,
+            duration=time.monotonic() - clock,
+        )
+        emit("run-end", exit_code=report.exit_code, changed=len(report.changed))
+        record.close(report)
+        report = replace(report, warnings=(*emit.warnings, *record.problems))
     if report.interrupted:
         raise Interrupted(report)
+    if locked:
+        raise locked
     return report
 
 
 def selected(chain: Chain, nr: Nornir) -> tuple[str, ...]:
-    """Every host that the chain names before it runs, in declared order. Raises UsageError for an unknown one."""
+    """Every host that the chain names before it runs, in declared order. Raises UsageError for what does not fit."""
     wanted: set[str] = set()
     for part in chain.parts:
         if isinstance(part, Chain):
             wanted.update(selected(part, nr))
         else:
             wanted.update(part.on.hosts(nr.inventory))
+        if isinstance(part, Stage):
+            batches((), part.serial)
+            for check in filter(None, (part.before, part.until)):
+                check.on.hosts(nr.inventory)
     return tuple(name for name in nr.inventory.hosts if name in wanted)
 
 
@@ -151,23 +159,28 @@ class _Run:
     # chains and their parts
 
     def chain(self, chain: Chain, path: str) -> bool:
-        """Run the parts in order; after one that failed only stages that run always."""
+        """Run the parts in order; after one that failed only stages that run always. After a stop no chain begins."""
+        why = _STOPPED if chain.parts and self._stopping else ""  # asked before a unit counts as begun
+        begun = not why
+        mended: list[bool] = []
         self.units += chain.unit
-        why = ""
         try:
             for part in chain.parts:
                 where = f"{path}/{part.name}" if path else part.name
-                if not why and self._stopping:
-                    why = "the run was interrupted before"
-                    if chain.left:
-                        self.left.append(chain.left)
-                always = isinstance(part, Stage) and part.always and not self.state.cut.is_set()
-                if why and not always:
+                why = why or (_STOPPED if self._stopping else "")
+                always = isinstance(part, Stage) and part.always
+                if why and not (always and begun and not self.state.cut.is_set()):
                     self._not_reached(part, where, why)
-                elif not self._part(part, where):
-                    why = why or f"{where} did not end well"
+                    well = False
+                else:
+                    well = self._part(part, where)
+                    why = why or ("" if well else _STOPPED if self._stopping else f"{where} did not end well")
+                if always:
+                    mended.append(well)
         finally:
             self.units -= chain.unit
+        if why and begun and chain.left and not self.state.dry_run and not (mended and all(mended)):
+            self.left.append(chain.left)
         return not why
 
     @property
@@ -177,18 +190,30 @@ class _Run:
     def _part(self, part: Stage | Plan[Any] | Chain, path: str) -> bool:
         if isinstance(part, Chain):
             return self.chain(part, path)
-        if isinstance(part, Plan):
-            return self._plan(part, path)
-        return self._stage(part, path)
+        started, clock = time.time(), time.monotonic()
+        try:
+            return self._plan(part, path) if isinstance(part, Plan) else self._stage(part, path)
+        except Exception as error:  # noqa: BLE001  a part that cannot be begun has failed; what came before it stays told
+            status = Status.CANCELLED if isinstance(error, Cancelled) else Status.FAILED
+            report, spent = self._without(part, path, explain(error)), time.monotonic() - clock
+            return self._ended(replace(report, status=status, started=started, duration=spent))
 
     def _not_reached(self, part: Stage | Plan[Any] | Chain, path: str, why: str) -> None:
         if isinstance(part, Chain):
             for inner in part.parts:
                 self._not_reached(inner, f"{path}/{inner.name}", why)
             return
+        self._ended(self._without(part, path, why))
+
+    def _without(self, part: Stage | Plan[Any], path: str, why: str) -> StageReport:
+        """The report of a part that reached nobody."""
+        try:
+            names = part.on.hosts(self.nr.inventory)
+        except Exception:  # noqa: BLE001  a selector that a plan made and that fits no host
+            names = ()
+        hosts = tuple(HostReport(name, Status.NOT_REACHED, why) for name in names)
         kind = "plan" if isinstance(part, Plan) else "stage"
-        hosts = [HostReport(name, Status.NOT_REACHED, why) for name in part.on.hosts(self.nr.inventory)]
-        self._ended(StageReport(path, kind, Status.NOT_REACHED, tuple(hosts), (why,), started=time.time()))
+        return StageReport(path, kind, Status.NOT_REACHED, hosts, (why,), started=time.time())
 
     def _ended(self, report: StageReport) -> bool:
         self.stages.append(report)
@@ -237,7 +262,7 @@ class _Run:
         started, clock = time.time(), time.monotonic()
         names = stage.on.hosts(self.nr.inventory)
         self.emit("part", path, kind="stage", hosts=names)
-        reports = {name: HostReport(name, Status.SKIPPED, why) for name in names if (why := self._left_out(name))}
+        reports = {name: HostReport(name, Status.SKIPPED, why) for name in names if (why := self.left_out(name))}
         if not stage.always:
             reports |= {
                 name: HostReport(name, Status.NOT_REACHED, self.failed[name])
@@ -252,7 +277,7 @@ class _Run:
         bad = 0
         for batch in batches(acting, stage.serial):
             if problems or (self._stopping and not stage.always):
-                why = problems[0] if problems else "the run was interrupted before"
+                why = problems[0] if problems else _STOPPED
                 reports |= {name: HostReport(name, Status.NOT_REACHED, why) for name in batch}
                 continue
             problems = self._holds(stage.before, path, assumed)
@@ -266,7 +291,7 @@ class _Run:
             self.failed |= {name: f"{path}: {report.error or report.reason}" for name, report in lost.items()}
             if bad > stage.max_failures:
                 problems = tuple(f"{name} {report.status}: {report.error or report.reason}" for name, report in lost.items())
-            elif len(lost) < len(done) or not done:
+            else:
                 problems = self._holds(stage.until, path, assumed)
         statuses = [report.status for report in reports.values() if not report.status.bad]
         status = worst(statuses)
@@ -279,7 +304,8 @@ class _Run:
             StageReport(path, "stage", status, ordered, problems, tuple(assumed), (), started, time.monotonic() - clock)
         )
 
-    def _left_out(self, name: str) -> str:
+    def left_out(self, name: str) -> str:
+        """Why this run does not act on a host, or nothing."""
         if why := self.floor.maintenance(name):
             return f"under maintenance: {why}"
         if self.limit is not None and name not in self.limit.hosts(self.nr.inventory):
@@ -315,8 +341,7 @@ class _Run:
         told: tuple[str, ...] = ()
         end, pause = time.monotonic() + check.within, _FIRST_PAUSE
         while True:
-            seen, _ = self.floor.look(check.observe, check.on)
-            problems = self._judged(check, seen)
+            problems = self._judged(check)
             if not problems or self.state.dry_run or time.monotonic() > end or self._stopping:
                 break
             if problems != told:
@@ -330,8 +355,9 @@ class _Run:
         self.emit("barrier", path, ok=not problems, problems=problems)
         return problems
 
-    def _judged(self, check: Check[Any], seen: Seen[Any]) -> tuple[str, ...]:
+    def _judged(self, check: Check[Any]) -> tuple[str, ...]:
         try:
+            seen, _ = self.floor.look(check.observe, check.on)
             return tuple(mask(problem) for problem in check.judge(seen))
         except Exception as error:  # noqa: BLE001  a fault in a judgement is a barrier that is not met
             return (explain(error),)

@@ -84,9 +84,7 @@ def _from_file(path: str) -> str:
 
 def _from_command(line: str) -> str:
     try:
-        done = subprocess.run(
-            shlex.split(line), capture_output=True, encoding="utf-8", check=True, timeout=_COMMAND_SECONDS
-        )
+        done = subprocess.run(shlex.split(line), capture_output=True, encoding="utf-8", check=True, timeout=_COMMAND_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise SecretError(type(error).__name__) from None
     except (ValueError, IndexError):

@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nornir_stack.results import Status
+from nornir_stack.results import Status, undone
 from nornir_stack.show_values import value_rows
-from nornir_stack.words import count_words, elapsed, mark_of, style_of, word_of
+from nornir_stack.words import count_words, elapsed, mark_of, style_of, word_of, writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +34,16 @@ def print_report(report: Report, console: Console | None = None, *, diffs: bool 
     console = console or Console(highlight=False)
     wanted = rendered(report, console.encoding, diffs=diffs)
     if console.is_terminal:
-        console.print(wanted)
-        return
-    # in files, mails and pipes lines are as long as what they say
-    wide = Console(file=io.StringIO(), width=_UNWRAPPED, no_color=True, force_terminal=False, highlight=False)
-    with wide.capture() as captured:
-        wide.print(wanted)
-    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+        with console.capture() as captured:
+            console.print(wanted)
+        text = captured.get()
+    else:
+        # in files, mails and pipes lines are as long as what they say
+        wide = Console(file=io.StringIO(), width=_UNWRAPPED, no_color=True, force_terminal=False, highlight=False)
+        with wide.capture() as captured:
+            wide.print(wanted)
+        text = "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    console.file.write(writable(text, console.encoding))
 
 
 def rendered(report: Report, encoding: str = "utf-8", *, diffs: bool = False) -> RenderableType:
@@ -66,7 +69,7 @@ def sections(report: Report) -> list[tuple[str, list[Text]]]:
         ("To be seen to", [Text(line, style="yellow") for stage in report.stages for line in stage.due]),
         ("Left out", _left_out(report)),
         ("Assumed, for want of the changes before it", [Text(line) for line in _assumed(report)]),
-        ("Left undone", [Text(line, style="bold red") for line in report.left]),
+        ("Left undone", _left_undone(report)),
         ("Warnings", [Text(line, style="yellow") for line in report.warnings]),
     ]
 
@@ -130,6 +133,12 @@ def _assumed(report: Report) -> list[str]:
     return [f"{stage.name}: {line}" for stage in report.stages for line in stage.assumed]
 
 
+def _left_undone(report: Report) -> list[Text]:
+    hosts = undone(report.stages)
+    units = [Text(line, style="bold red") for line in report.left if line not in hosts]
+    return [*units, *map(Text, hosts)]
+
+
 # Hosts
 
 
@@ -144,7 +153,6 @@ def _troubles(report: Report) -> list[Text]:
             for problem in stage.problems
             if stage.status is not Status.NOT_REACHED and not (told and _said(problem, shown))
         ]
-        lines += _together(stage, Status.NOT_REACHED)
     unknown = [line for stage in report.stages for line in _together(stage, Status.UNKNOWN)]
     return lines + unknown
 

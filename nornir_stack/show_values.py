@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_jsonable_python
-
-from nornir_stack.results import masked
+from nornir_stack.results import masked, plain
 
 if TYPE_CHECKING:
     from nornir_stack.results import Report
@@ -19,7 +17,7 @@ def last_values(report: Report) -> dict[str, Any]:
     if report.dry_run or not (report.ok or len(report.stages) == 1):
         return {}
     return {
-        host.host: masked(to_jsonable_python(host.tasks[-1].value, fallback=str, inf_nan_mode="constants"))
+        host.host: masked(plain(host.tasks[-1].value))
         for stage in report.stages[-1:]
         for host in stage.hosts
         if host.tasks and host.tasks[-1].value is not None

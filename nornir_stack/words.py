@@ -27,6 +27,16 @@ def mark_of(status: Status, encoding: str) -> str:
     return _MARKS.get(status, "✘") if encoding.lower().startswith("utf") else _PLAIN_MARKS.get(status, "x")
 
 
+def writable(text: str, encoding: str | None) -> str:
+    """The text as a stream can write it: what has no place in its encoding (and bytes of a node that are no text) escaped.
+
+    >>> writable("naïve \\udce9", "ascii")
+    'na\\\\xefve \\\\udce9'
+    """
+    encoding = encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def elapsed(seconds: float) -> str:
     """Wall time for people: `0.4 s`, `41.2 s`, `3 min 05 s`, `1 h 02 min`.
 

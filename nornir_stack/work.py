@@ -43,14 +43,17 @@ class HostLog:
     current: Bound | None = None
     current_since: float = 0.0
     ledger: Ledger | None = None
+    earlier: tuple[TaskReport, ...] = ()  # tries of the current task
 
     def report(self, given_up: BaseException | None) -> HostReport:
+        current = self.current  # before the tasks: the thread may end one just now, which told twice is better than not
         tasks = list(self.tasks)
-        if given_up is not None and self.current is not None:
+        if given_up is not None and current is not None:
             effects = tuple(self.ledger.effects) if self.ledger else ()
-            report = task_report(self.current.name, None, given_up, effects)
-            since, function = self.current_since, function_name(self.current.function)
-            tasks.append(replace(report, started=since, duration=time.time() - since, function=function))
+            report = task_report(current.name, None, given_up, effects)
+            since, function = self.current_since, function_name(current.function)
+            report = replace(report, started=since, duration=time.time() - since, function=function)
+            tasks.append(_together(report, self.earlier))
         elif given_up is not None and not tasks:
             return HostReport(self.host, status_of(given_up, effects=()), explain(given_up))
         return HostReport(self.host, worst([task.status for task in tasks]), tasks=tuple(tasks))
@@ -75,17 +78,16 @@ class Work:
             if self.stoppable and self.state.stop.is_set():
                 name = function_name(bound.function)
                 log.tasks.append(TaskReport(bound.name, Status.CANCELLED, error="interrupted before it began", function=name))
-                return
-            log.current, log.current_since, log.ledger = bound, time.time(), None
+                break
+            log.current, log.current_since, log.ledger, log.earlier = bound, time.time(), None, ()
             report = self._attempts(task, bound)
             log.tasks.append(report)
-            log.current = None
             if report.status.bad:
-                return
+                break
+        log.current = None  # not before all is done: a host that is given up between two tasks is not at its end
 
     def _attempts(self, task: Task, bound: Bound) -> TaskReport:
-        attempts: list[Attempt] = []
-        earlier: tuple[TaskReport, ...] = ()
+        log = self.logs[task.host.name]
         for number in range(self.retries + 1):
             self.emit("task", self.path, task.host.name, task=bound.name)
             report, again = self._attempt(task, bound)
@@ -98,13 +100,11 @@ class Work:
                 error=report.error,
                 duration=report.duration,
             )
-            attempts.append(Attempt(report.status, report.error, report.started, report.duration))
-            if not again or number == self.retries or self.state.stop.is_set():
+            ended = self.state.stop if self.stoppable else self.state.cut
+            if not again or number == self.retries or ended.wait(min(2.0**number, _LONGEST_PAUSE)):
                 break
-            if self.state.cut.wait(min(2.0**number, _LONGEST_PAUSE)):
-                break
-            earlier = (*earlier, report)
-        return _together(report, earlier, tuple(attempts))
+            log.ledger, log.earlier = None, (*log.earlier, report)
+        return _together(report, log.earlier)
 
     def _attempt(self, task: Task, bound: Bound) -> tuple[TaskReport, bool]:
         """The report of one try, and whether another may be made."""
@@ -127,7 +127,7 @@ class Work:
         return lambda effect: self.emit("effect", self.path, host, task=bound.name, what=effect.what)
 
 
-def _together(last: TaskReport, earlier: tuple[TaskReport, ...], attempts: tuple[Attempt, ...]) -> TaskReport:
+def _together(last: TaskReport, earlier: tuple[TaskReport, ...]) -> TaskReport:
     """The last try's report, with what earlier tries changed."""
     changed = last.changed or any(report.changed for report in earlier)
     return replace(
@@ -136,7 +136,7 @@ def _together(last: TaskReport, earlier: tuple[TaskReport, ...], attempts: tuple
         changed=changed,
         diff="\n".join(filter(None, [*(report.diff for report in earlier), last.diff])),
         effects=tuple(effect for report in (*earlier, last) for effect in report.effects),
-        attempts=attempts,
+        attempts=tuple(Attempt(one.status, one.error, one.started, one.duration) for one in (*earlier, last)),
     )
 
 

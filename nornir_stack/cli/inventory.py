@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nornir_stack import catalogue
 from nornir_stack.cli.fleet import opened
 from nornir_stack.cli.network import as_observed, as_text
-from nornir_stack.cli.output import complain, say
+from nornir_stack.cli.output import can_write, complain, say, write_file
 from nornir_stack.errors import UsageError
 from nornir_stack.inventory import fleet_show, load
 from nornir_stack.inventory.addressing import plan
@@ -46,16 +45,15 @@ def command(args: Namespace) -> int:
 def _networks(fleet: Fleet, rows: list[HostRow], args: Namespace) -> None:
     known = holders(fleet)
     plans = plan(fleet.networks, known)
+    if args.svg:
+        can_write(args.svg)
     found, missing = _observed(args.inventory, plans, known) if args.observe else ([], {})
     notes = [*(one.text for one in found), *(f"{host} was not looked at: {why}" for host, why in missing.items())]
     if args.svg is None:
         say(as_text(plans) + (f"\n\n{as_observed(notes)}" if args.observe else ""))
         return
     drawn = hosts_of(plans, known, {row.host: ", ".join(row.roles) for row in rows})
-    try:
-        Path(args.svg).write_text(svg(plans, marked(drawn, found, missing), notes), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"the picture cannot be written: {error}") from None
+    write_file(args.svg, svg(plans, marked(drawn, found, missing), notes))
 
 
 def _observed(folder: str, plans: list[NetworkPlan], known: list[Holder]) -> tuple[list[Difference], dict[str, str]]:

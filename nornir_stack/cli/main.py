@@ -10,9 +10,10 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from nornir_stack.cli.output import complain, say, silence
+from nornir_stack.cli.output import complain, lenient, say, silence
 from nornir_stack.cli.parser import build
 from nornir_stack.errors import Interrupted, InventoryError, Locked, StackError, UsageError
+from nornir_stack.interrupt import watched
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guarded(args: Namespace) -> int:
     """Do the command; every error becomes one sentence on stderr and an exit code."""
-    before = signal.signal(signal.SIGTERM, _terminated)
+    lenient()
+    before = {number: signal.signal(number, _terminated) for number in watched() if number != signal.SIGINT}
     try:
         module = importlib.import_module(f"nornir_stack.cli.{_MODULES.get(args.command, args.command)}")
         code: int = module.command(args)
@@ -60,7 +62,8 @@ def guarded(args: Namespace) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last door before the terminal
         return told(error)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return code
 
 

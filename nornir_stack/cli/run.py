@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nornir_stack import catalogue
 from nornir_stack.cli.fleet import opened
-from nornir_stack.cli.output import say, silence, write_file
+from nornir_stack.cli.output import can_write, complain, say, silence, write_file
 from nornir_stack.errors import Interrupted, UsageError
 from nornir_stack.parameters import arguments, parameters
 
@@ -31,6 +31,8 @@ def command(args: Namespace) -> int:
         return 0
     # before the inventory is read: a wrong parameter is told at once
     given = arguments(entry.load(), args.words, name=entry.name)
+    if args.json and args.json != "-":
+        can_write(args.json)
     with opened(args.inventory) as nr:
         chain = _chain(entry, given, args, nr)
         try:
@@ -38,8 +40,7 @@ def command(args: Namespace) -> int:
         except Interrupted as interrupted:
             _tell(interrupted.report, args)
             raise
-    _tell(report, args)
-    return report.exit_code
+        return _tell(report, args)
 
 
 def help_of(entry: Entry) -> str:
@@ -86,16 +87,27 @@ def _run(chain: Chain, args: Namespace, nr: Nornir) -> Report:
         return chain.run(nr, dry_run=args.dry_run, limit=args.on, wait=args.wait, listeners=[listener])
 
 
-def _tell(report: Report, args: Namespace) -> None:
+def _tell(report: Report, args: Namespace) -> int:
+    """Write and print it. The exit code is the run's, or 1 where it is 0 and the report did not come out."""
     from nornir_stack.show import print_report  # noqa: PLC0415
 
-    if args.json == "-":
-        sys.stdout.write(report.to_json() + "\n")
-        return
-    if args.json:
-        write_file(args.json, report.to_json() + "\n")
+    lost = False
+    if args.json and args.json != "-":
+        try:
+            write_file(args.json, report.to_json() + "\n")
+        except UsageError as error:
+            complain(f"{error}: the report is printed all the same, and `nornir-stack report {report.run} --json` has it")
+            lost = True
     try:
-        print_report(report, diffs=args.verbose)
+        if args.json == "-":
+            sys.stdout.write(report.to_json() + "\n")
+        else:
+            print_report(report, diffs=args.verbose)
         sys.stdout.flush()
     except BrokenPipeError:
-        silence()  # the exit code is still the run's
+        silence()
+    except OSError as error:
+        silence()
+        complain(f"the report cannot be printed: {error.strerror}; `nornir-stack report {report.run}` shows it")
+        lost = True
+    return report.exit_code or int(lost)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nornir_stack.chain import Chain, Plan, Stage, do
 from nornir_stack.errors import Refused
 from nornir_stack.node import Node
+from nornir_stack.select import hosts
 from nornir_stack.tasks.cluster.observe import member_of
 from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.vitals import Limits, Vitals, unwell, vitals
@@ -52,7 +53,7 @@ def status(
     parts: list[Stage | Plan[Vitals]] = [Plan("members", do(vitals, window=window), judged, DB)]
     if textfile:
         write = do(metrics, folder=textfile, window=window)
-        parts.append(Stage("metrics", [write], DB, always=True, max_failures=len(missing)))
+        parts.append(Stage("metrics", [write], DB - hosts(*missing), always=True))
     return Chain("galera.status", *parts)
 
 

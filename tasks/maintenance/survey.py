@@ -11,7 +11,7 @@ from nornir_stack.chain import Chain, Plan, Stage, do
 from nornir_stack.connections import has_shell
 from nornir_stack.errors import Refused
 from nornir_stack.node import Node
-from nornir_stack.select import Selector
+from nornir_stack.select import Selector, hosts
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.maintenance.archives import expected
 from nornir_stack.tasks.maintenance.history import remember, sample_of
@@ -55,7 +55,7 @@ def survey(*, missing: Sequence[str] = (), textfile: str = "") -> Chain:
     """
     parts: list[Stage | Plan[Surveyed]] = [Plan("nodes", condition, partial(judged, missing_ok=tuple(missing)), NODES)]
     if textfile:
-        parts.append(Stage("metrics", [do(metrics, folder=textfile)], NODES, always=True, max_failures=len(missing)))
+        parts.append(Stage("metrics", [do(metrics, folder=textfile)], NODES - hosts(*missing), always=True))
     return Chain("maintenance.survey", *parts)
 
 

@@ -41,6 +41,11 @@ def look(task: Task) -> Result[str]:
     return Result(task.host, "Synced")
 
 
+def babble(task: Task) -> Result[str]:
+    """Says what is no ASCII, and no text."""
+    return Result(task.host, "na\u00efve caf\udce9")
+
+
 def login(task: Task, *, password: Secret) -> Result[str]:
     """Log in."""
     return Result(task.host, f"as {password.reveal()}")

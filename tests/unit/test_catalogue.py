@@ -69,3 +69,13 @@ def test_a_wrong_name_is_told(name: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         catalogue.find(name)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "said"), [("def f(:", "SyntaxError: "), ("1 / 0", "ZeroDivisionError: division by zero")])
+def test_a_module_with_a_fault_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    """The user's own module: what is wrong with it, and no fault of ours."""
+    (tmp_path / "catalogue_faulty.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "catalogue_faulty", raising=False)
+    with pytest.raises(UsageError, match=f"cannot import 'catalogue_faulty:f': {said}"):
+        catalogue.find("catalogue_faulty:f")

@@ -17,8 +17,8 @@ from nornir.core.task import Task  # noqa: TC002  task functions are inspected
 from nornir_stack import locks
 from nornir_stack.chain import Chain, Check, Plan, Stage, batches, do
 from nornir_stack.connections.local import LocalWay
-from nornir_stack.dispatch import survey
-from nornir_stack.effects import Gate
+from nornir_stack.dispatch import Dispatcher, survey
+from nornir_stack.effects import Gate, RunState
 from nornir_stack.errors import (
     CommandFailed,
     ConnectionFailed,
@@ -30,6 +30,7 @@ from nornir_stack.errors import (
 )
 from nornir_stack.here import held_here
 from nornir_stack.inventory.plugins import register_connections
+from nornir_stack.journal import load_report, runs
 from nornir_stack.node import Node
 from nornir_stack.results import Report, Result, Status
 from nornir_stack.secret import Secret
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nornir.core import Nornir
+    from nornir.core.inventory import Host
 
     from nornir_stack.events import Event
     from nornir_stack.seen import Seen
@@ -107,7 +109,7 @@ def test_every_selected_host_has_a_result_after_a_failure(nr: Nornir) -> None:
 
 
 def test_max_failures_lets_named_losses_pass(nr: Nornir) -> None:
-    """With max_failures=1 one lost host does not end the chain, and later stages do not touch that host."""
+    """With max_failures=1 one lost host does not end the chain, and later stages do not touch it; the exit code is 1."""
     log = Log()
     error = ConnectionFailed("db2: no way")
     report = Chain(
@@ -115,8 +117,19 @@ def test_max_failures_lets_named_losses_pass(nr: Nornir) -> None:
     ).run(nr)
     assert report.stage("a").host("db2").status is Status.UNREACHABLE
     assert report.stage("b").host("db2").status is Status.NOT_REACHED
+    assert {"two db1", "two db3"} <= set(log.lines)
     assert "two db2" not in log.lines
-    assert report.ok
+    assert not report.ok
+    assert report.exit_code == 1
+
+
+def test_the_barrier_is_asked_after_a_batch_that_failed_too(nr: Nornir) -> None:
+    """A whole batch whose failure is tolerated may have left the others ill: the next may be the last good one."""
+    log = Log()
+    until = Check(look, lambda _: ["db2 is Donor"] if "one db1" in log.lines else [], DB)
+    report = Chain("c", Stage("a", [log.task("one", fails="db1")], DB, serial=1, max_failures=2, until=until)).run(nr)
+    assert log.lines == ["one db1"]
+    assert report.stage("a").host("db2").reason == "db2 is Donor"
 
 
 def test_serial_one_with_barriers_around_every_batch(nr: Nornir) -> None:
@@ -205,12 +218,19 @@ def test_limit_restricts_acting_never_looking(nr: Nornir) -> None:
     assert report.stage("p/act").host("db1").status is Status.SKIPPED
 
 
-def test_hosts_under_maintenance_are_never_touched() -> None:
-    """`maintenance: reason` keeps a host from looks and tasks, and is shown."""
+def test_hosts_under_maintenance_are_never_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`maintenance: reason` keeps a host from looks, locks and tasks, and is shown."""
     log = Log()
+    locked: list[str] = []
+
+    def lock(host: Host, *_: object) -> str:
+        locked.append(host.name)
+        return ""
+
+    monkeypatch.setattr("nornir_stack.locks.lock_node", lock)
     nr = fleet({"db": ["db1", "db2"]}, {"db2": {"maintenance": "new disk"}})
     report = Chain("c", Stage("a", [log.task("one")], DB)).run(nr)
-    assert log.lines == ["one db1"]
+    assert (log.lines, locked) == (["one db1"], ["db1"])
     assert report.stage("a").host("db2").reason == "under maintenance: new disk"
     assert survey(nr, look, DB).missing == {"db2": "under maintenance: new disk"}
 
@@ -389,6 +409,7 @@ def test_first_interrupt_begins_nothing_new_and_carries_the_report(nr: Nornir) -
     assert log.lines == ["interrupt db1"]
     assert report.stage("a").host("db1").status is Status.OK
     assert report.stage("b").host("db2").status is Status.NOT_REACHED
+    assert report.left == ("db1, db2, db3 not reached in b: the run was interrupted before",)
 
 
 def test_a_unit_finishes_after_the_first_interrupt(nr: Nornir) -> None:
@@ -400,6 +421,26 @@ def test_a_unit_finishes_after_the_first_interrupt(nr: Nornir) -> None:
     with pytest.raises(Interrupted):
         Chain("c", unit, Stage("b", [log.task("three")], DB)).run(nr)
     assert log.lines == ["interrupt db1", "two db1"]
+
+
+def test_a_unit_tries_again_after_the_first_interrupt(nr: Nornir) -> None:
+    """What has begun is finished, with all the attempts that it may make; outside a unit there is one no more."""
+    log = Log()
+
+    def flaky(task: Task) -> Result[None]:
+        log.lines.append("try")
+        if len(log.lines) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            wait_for(task.nornir.data.stop.is_set)  # type: ignore[attr-defined]
+            raise ValueError("not yet")
+        return Result(task.host, None)
+
+    for unit, tries in ((True, 2), (False, 1)):
+        log.lines.clear()
+        with pytest.raises(Interrupted) as caught:
+            Chain("c", Chain("u", Stage("restart", [flaky], hosts("db1"), retries=1), unit=unit)).run(nr)
+        assert len(log.lines) == tries
+        assert caught.value.report.stage("u/restart").status.bad is not unit
 
 
 def test_second_interrupt_cuts_and_says_what_is_left(nr: Nornir) -> None:
@@ -415,7 +456,100 @@ def test_second_interrupt_cuts_and_says_what_is_left(nr: Nornir) -> None:
     with pytest.raises(Interrupted) as caught:
         Chain("c", unit).run(nr)
     assert "two db1" not in log.lines
-    assert caught.value.report.left == ("db1 is still drained",)
+    assert caught.value.report.left == (
+        "db1 is still drained",
+        "db1 not reached in u/undrain: the run was interrupted before",
+    )
+
+
+def test_a_cut_in_the_last_part_of_a_unit_says_what_is_left(nr: Nornir) -> None:
+    """No part comes after it which would find the run cut."""
+    drain = Stage("drain", [_interrupting(Log(), times=2), _looking], hosts("db1"))
+    unit = Chain("u", drain, unit=True, left="db1 is drained")
+    with pytest.raises(Interrupted) as caught:
+        Chain("c", unit).run(nr)
+    assert caught.value.report.left == ("db1 is drained",)
+
+
+def _looking(task: Task) -> Result[None]:
+    Gate(task).look("the cut", lambda: None)
+    return Result(task.host, None)
+
+
+@pytest.mark.parametrize(
+    ("fails", "always", "dry_run", "left"),
+    [
+        ("restart", None, False, ("db1 may be drained", "db1 not reached in u/undrain: u/restart did not end well")),
+        ("undrain", None, False, ("db1 may be drained",)),
+        ("undrain", True, False, ("db1 may be drained",)),
+        ("restart", True, False, ()),  # what is always done has been done
+        ("restart", None, True, ("db1 not reached in u/undrain: u/restart did not end well",)),  # nothing was drained
+        ("", None, False, ()),
+    ],
+)
+def test_a_unit_that_failed_says_what_is_left(
+    nr: Nornir, fails: str, always: bool | None, dry_run: bool, left: tuple[str, ...]
+) -> None:
+    """What a unit leaves undone is told when it failed too, and hosts that its stages did not reach with why."""
+    log, db1 = Log(), hosts("db1")
+    drain, restart, undrain = (log.task(name, fails="db1" if name == fails else "") for name in ("drain", "restart", "undrain"))
+    parts = [Stage("drain", [drain], db1), Stage("restart", [restart], db1)]
+    parts.append(Stage("undrain", [undrain], db1, always=bool(always)))
+    report = Chain("c", Chain("u", *parts, unit=True, left="db1 may be drained")).run(nr, dry_run=dry_run)
+    assert report.left == left
+
+
+def test_an_interruption_in_a_plans_look_begins_no_unit(nr: Nornir) -> None:
+    """What a plan decided to do is not begun after Ctrl-C, nor are its stages that always run: no unit is left undone."""
+    log = Log()
+    always = Stage("undrain", [log.task("two")], hosts("db1"), always=True)
+    unit = Chain("u", Stage("drain", [log.task("one")], hosts("db1")), always, unit=True, left="db1 is drained")
+    with pytest.raises(Interrupted) as caught:
+        Chain("c", Plan("p", _interrupting(log), lambda _: unit, hosts("db1")), Stage("b", [look], DB)).run(nr)
+    report = caught.value.report
+    assert log.lines == ["interrupt db1"]
+    assert {report.stage(name).status for name in ("p/drain", "p/undrain", "b")} == {Status.NOT_REACHED}
+    assert report.left == tuple(
+        f"{names} not reached in {stage}: the run was interrupted before"
+        for stage, names in (("p/drain", "db1"), ("p/undrain", "db1"), ("b", "db1, db2, db3"))
+    )
+
+
+def test_a_terminal_that_is_gone_stops_and_never_cuts(nr: Nornir) -> None:
+    """SIGHUP comes from the shell and from the kernel: both are the first Ctrl-C. What has begun is finished and reported."""
+    log = Log()
+
+    def hang_up(task: Task) -> Result[None]:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+            wait_for(task.nornir.data.stop.is_set)  # type: ignore[attr-defined]
+        threading.Event().wait(0.2)
+        assert not task.nornir.data.cut.is_set()  # type: ignore[attr-defined]
+        return Result(task.host, None)
+
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)  # not ignored, wherever the tests run
+    try:
+        with pytest.raises(Interrupted) as caught:
+            Chain("c", Stage("a", [hang_up], hosts("db1")), Stage("b", [log.task("two")], DB)).run(nr)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert caught.value.report.stage("a").status is Status.OK
+    assert log.lines == []
+
+
+def test_an_ignored_hangup_stays_ignored(nr: Nornir) -> None:
+    """Under nohup, and where cron ignores it, the run goes on."""
+
+    def hang_up(task: Task) -> Result[None]:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return Result(task.host, None)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert Chain("c", Stage("a", [hang_up], hosts("db1"))).run(nr).ok
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_always_stages_run_after_a_failure(nr: Nornir) -> None:
@@ -472,6 +606,10 @@ def test_unknown_hosts_and_arguments_are_usage_errors_before_anything_runs(nr: N
     log = Log()
     with pytest.raises(UsageError, match="did you mean 'db1'"):
         Chain("c", Stage("a", [log.task("one")], DB), Stage("b", [log.task("one")], hosts("db11"))).run(nr)
+    with pytest.raises(UsageError, match="serial"):
+        Chain("c", Stage("a", [log.task("one")], DB), Stage("b", [log.task("one")], DB, serial=0)).run(nr)
+    with pytest.raises(UsageError, match="there is no host 'db9'"):
+        Chain("c", Stage("a", [log.task("one")], DB), Stage("b", [log.task("one")], DB, until=NOWHERE)).run(nr)
     assert log.lines == []
     with pytest.raises(UsageError, match="colour"):
         do(look, colour="red")
@@ -586,3 +724,97 @@ def test_a_unit_that_was_interrupted_still_waits_for_a_lock(nr: Nornir, monkeypa
     with pytest.raises(Interrupted):
         Chain("c", unit).run(nr)
     assert log.lines == ["interrupt db1", "two db2"]
+
+
+def _decided(*parts: Any) -> Callable[[Seen[str]], Chain]:
+    return lambda _: Chain("d", *parts)
+
+
+NOWHERE = Check(look, lambda _: [], hosts("db9"))
+
+
+@pytest.mark.parametrize(
+    ("part", "stage", "said"),
+    [
+        (Plan("p", look, _decided(Stage("x", [look], hosts("db9"))), DB), "p/x", "there is no host 'db9'"),
+        (Plan("p", look, _decided(Stage("x", [look], DB, serial=0)), DB), "p/x", "serial is a number above 0"),
+        (Plan("p", look, lambda _: None, DB), "p", "has no attribute"),  # type: ignore[arg-type,return-value]
+        (Plan("p", look, _decided(Stage("x", [look], hosts("lb1"))), DB), "p/x", "lb1 is locked by ops@desk"),
+        (Plan("p", look, _decided(Stage("x", [look], DB, until=NOWHERE)), DB), "p/x", "there is no host 'db9'"),
+    ],
+)
+def test_a_part_that_cannot_be_begun_is_a_failed_stage(
+    nr: Nornir, monkeypatch: pytest.MonkeyPatch, part: Any, stage: str, said: str
+) -> None:
+    """A lock or a selector that a plan runs into: it has failed, what was before it is told, and what always runs runs."""
+    monkeypatch.setattr("nornir_stack.locks.lock_node", lambda host, *_: "ops@desk" if host.name == "lb1" else "")
+    log = Log()
+    parts = (Stage("a", [log.task("one")], DB), part, Stage("b", [look], DB), Stage("z", [log.task("two")], DB, always=True))
+    report = Chain("c", *parts).run(nr, wait=0)
+    assert report.exit_code == 1
+    assert report.stage("a").status is Status.OK
+    assert report.stage(stage).status is Status.FAILED
+    assert said in report.stage(stage).problems[0]
+    assert report.stage("b").status is Status.NOT_REACHED
+    assert "two db1" in log.lines
+
+
+def test_an_interruption_while_a_lock_is_waited_for_is_one(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops a run that waits is told that it was interrupted, by a report and 130, not that a host is locked."""
+
+    def locked(*_: object) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return "ops@desk"
+
+    monkeypatch.setattr("nornir_stack.locks.lock_node", locked)
+    with pytest.raises(Interrupted) as caught:
+        Chain("c", Stage("a", [look], hosts("db1"))).run(nr, wait=30)
+    assert caught.value.report.exit_code == 130
+
+
+def test_locks_are_given_back_after_a_cut(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook the connection lives on: what gives the locks back is not what the cut ends."""
+    ended: list[str] = []
+    state = RunState()
+    state.cut.set()
+    monkeypatch.setattr("nornir_stack.runner.interrupt", lambda host: ended.append(host.name))
+    given = Dispatcher(nr, state).each(["db1", "db2"], lambda host: threading.Event().wait(0.5) or host.name)
+    assert (given, ended) == ({"db1": "db1", "db2": "db2"}, [])
+
+
+def test_a_machine_that_cannot_lock_says_so(nr: Nornir, tmp_path: Path) -> None:
+    """A fault of the operator's own disk is a sentence with the path, and nothing was touched."""
+    (tmp_path / "nornir-stack").mkdir()
+    (tmp_path / "nornir-stack" / "locks").write_text("no folder")
+    log = Log()
+    report = Chain("c", Stage("a", [log.task("one")], DB)).run(nr)
+    assert "this machine cannot lock the inventory" in report.error
+    assert str(tmp_path) in report.error
+    assert "Error" not in report.error
+    assert (log.lines, report.exit_code) == ([], 1)
+
+
+def test_a_full_disk_does_not_keep_a_run_from_its_lock(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is held all the same, and another run is told that somebody has it; in an emergency the disk may be what is full."""
+    seen: list[str] = []
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    def other(task: Task) -> Result[None]:
+        with pytest.raises(Locked, match="another run"):
+            Chain("second", Stage("a", [look], DB)).run(nr, wait=0)
+        seen.append(task.host.name)
+        return Result(task.host, None)
+
+    monkeypatch.setattr("nornir_stack.here.os.write", full)
+    assert Chain("c", Stage("a", [other], hosts("db1"))).run(nr).ok
+    assert seen == ["db1"]
+
+
+def test_a_run_that_found_a_lock_is_on_record(nr: Nornir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended: nobody is told later that it goes on, or was killed."""
+    monkeypatch.setattr("nornir_stack.locks.lock_node", lambda *_: "ops@desk")
+    with pytest.raises(Locked):
+        Chain("c", Stage("a", [look], DB)).run(nr, wait=0)
+    assert "is locked by ops@desk" in load_report(runs()[-1]).error

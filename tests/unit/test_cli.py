@@ -53,7 +53,9 @@ def last_report(place: Path) -> Report:
 def program(*words: str) -> list[str]:
     """The command as a program of its own, with a lock file of its own."""
     lock = "import os, nornir_stack.locks as locks; locks.NODE_LOCK = os.environ['MADE_UP_LOCK']"
-    return [sys.executable, "-c", f"import sys; {lock}; from nornir_stack.cli.main import main; sys.exit(main())", *words]
+    hangup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # whatever the tests were started by
+    code = f"import sys; {hangup}; {lock}; from nornir_stack.cli.main import main; sys.exit(main())"
+    return [sys.executable, "-c", code, *words]
 
 
 # run and check
@@ -320,9 +322,13 @@ def test_a_locked_host_is_4_and_the_holder_is_named(place: Path, capsys: pytest.
 # signals, pipes, terminals: as a program of its own
 
 
-def started(*words: str, **more: str) -> subprocess.Popen[str]:
+def started(*words: str, stdout: int = subprocess.PIPE, **more: str) -> subprocess.Popen[str]:
     env = {**os.environ, **more}
-    return subprocess.Popen(program(*words), cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        return subprocess.Popen(program(*words), cwd=ROOT, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    finally:
+        if stdout >= 0:
+            os.close(stdout)
 
 
 def said(process: subprocess.Popen[str], wanted: str) -> None:
@@ -340,9 +346,9 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_finishes_what_began_and_ends_with_130(place: Path, number: signal.Signals) -> None:
-    """Ctrl-C or SIGTERM: nothing new begins, the report is printed and kept."""
+    """Ctrl-C, SIGTERM, or the terminal's end: nothing new begins, the report is printed and kept."""
     process = started("run", FORM, f"until={place / 'go'}")
     wait_for(place / "go.db1")
     wait_for(place / "go.db2")
@@ -367,6 +373,86 @@ def test_the_exit_code_of_a_run_survives_a_closed_pipe() -> None:
     assert process.wait(timeout=30) == 1
     assert "BrokenPipe" not in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [(), ("--json", "-")])
+@pytest.mark.parametrize(("bad", "code"), [("db2", 1), ("", 0)])
+def test_whoever_reads_no_further_changes_no_exit_code(words: tuple[str, ...], bad: str, code: int) -> None:
+    """Tables or JSON: the run's own."""
+    process = started("run", FORM, f"bad={bad}", *words, stdout=closed_pipe())
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (code, False)
+
+
+def closed_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("words", [(), ("--json", "-")])
+def test_a_report_that_cannot_be_printed_is_told(place: Path, words: tuple[str, ...]) -> None:
+    """stdout on a full disk: what came of it is on record, one sentence says where, and 0 is not 0."""
+    process = started("run", FORM, *words, stdout=os.open("/dev/full", os.O_WRONLY))
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("nornir-stack: the report cannot be printed: No space left on device; `nornir-stack")
+    assert "Traceback" not in err
+    assert last_report(place).ok
+
+
+def test_a_report_that_cannot_be_written_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The disk filled up while the run went on: nothing of it is lost."""
+    assert main(["run", FORM, "--json", "/dev/full"]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("made.form: 4 changed on 2 hosts in ")
+    assert "cannot write /dev/full: No space left on device: the report is printed all the same" in err
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not after an hour. A file that is there keeps what it has, and none is made, until there is a report."""
+    kept = place / "kept.json"
+    kept.write_text("kept")
+    for path, said in ((place, "Is a directory"), ("/nowhere/r.json", "No such file or directory")):
+        assert main(["run", FORM, "--json", str(path)]) == 2
+        assert f"cannot write {path}: {said}" in capsys.readouterr().err
+    assert not (place / "state").exists()
+    for path in (kept, place / "none.json"):
+        assert main(["run", FORM, "--on", "db9", "--json", str(path)]) == 2
+    assert (kept.read_text(), (place / "none.json").exists()) == ("kept", False)
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", "na\\xefve caf\\udce9"), ("utf-8", "na\u00efve caf\\udce9")])
+def test_what_stdout_cannot_take_is_escaped(place: Path, encoding: str, shown: str) -> None:
+    """Under cron there may be ASCII only; what a node prints may be no text at all."""
+    words = ("run", "tests.unit.made_up:babble", "--on", "db1")
+    for more in ((), ("--json", str(place / "r.json"))):
+        process = started(*words, *more, PYTHONIOENCODING=encoding)
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, "Traceback" in err) == (0, False), err
+        assert shown in out
+    assert main(["report", "--html", str(place / "r.html")]) == 0
+    assert "na\u00efve caf\\udce9" in (place / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_terminal_that_is_gone_loses_no_report(place: Path) -> None:
+    """ssh was dropped: what has begun is finished, and the report is on record."""
+    controller, worker = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
+    words = program("run", FORM, f"until={place / 'go'}")
+    process = subprocess.Popen(words, cwd=ROOT, env=env, stdin=worker, stdout=worker, stderr=worker)
+    os.close(worker)
+    wait_for(place / "go.db1")
+    wait_for(place / "go.db2")
+    os.close(controller)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    (place / "go").touch()
+    assert process.wait(timeout=30) != 0
+    report = last_report(place)
+    assert report.interrupted
+    assert report.stage("prepare").host("db1").status is Status.CHANGED
 
 
 def test_head_may_close_the_pipe() -> None:

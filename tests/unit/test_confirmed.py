@@ -60,7 +60,9 @@ def confirm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeShell]:
     def run(looks: list[str], answer: int | str = 0, check: Any = None, *, owned: bool = False) -> FakeShell:
         shell = FakeShell(looks, answer, owned=owned)
         monkeypatch.setattr(confirmed_module, "connection", lambda *_, **__: shell)
-        gate = SimpleNamespace(remaining=lambda seconds: seconds, wait=lambda *_: time.sleep(0.001))
+        gate = SimpleNamespace(
+            remaining=lambda seconds: seconds, wait=lambda *_: time.sleep(0.001), still=lambda handle, _: handle
+        )
         host = SimpleNamespace(get=lambda _: None, connections={})
         task = SimpleNamespace(nornir=SimpleNamespace(config=None))
         node = cast("Node", SimpleNamespace(name="n1", connection=shell, gate=gate, host=host, task=task))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from nornir_stack.events import Emitter, Event
 
 
@@ -30,3 +32,29 @@ def test_a_listener_that_fails_is_dropped_with_a_warning() -> None:
     assert len(emit.warnings) == 1
     assert "failed at 'run'" in emit.warnings[0]
     assert "no screen" in emit.warnings[0]
+
+
+def test_a_listener_that_fails_in_two_threads_is_dropped_once() -> None:
+    """A task that tells of an effect is not ended by a listener that another thread has dropped meanwhile."""
+    both = threading.Barrier(2)
+
+    def guest(_: Event) -> None:
+        both.wait(10)
+        raise RuntimeError("no screen")
+
+    emit = Emitter((guest,))
+    raised: list[Exception] = []
+
+    def tell() -> None:
+        try:
+            emit("effect")
+        except Exception as error:  # noqa: BLE001  what is looked for
+            raised.append(error)
+
+    threads = [threading.Thread(target=tell) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    assert len(emit.warnings) == 1

@@ -152,6 +152,16 @@ def test_no_line_is_wider_than_the_screen(width: int) -> None:
     assert "and 10 more" in text
 
 
+def test_what_a_log_cannot_write_is_escaped() -> None:
+    """A node's latin-1 in a log of ASCII, and in one of UTF-8."""
+    for encoding, shown in (("ascii", "caf\\udce9 \\xef"), ("utf-8", "caf\\udce9 \u00ef")):
+        raw = io.BytesIO()
+        stream = io.TextIOWrapper(raw, encoding)
+        with PlainProgress(stream) as listener:
+            listener(Event("waiting", data={"problems": ["caf\udce9 \u00ef"]}))
+        assert shown in raw.getvalue().decode(encoding)
+
+
 def test_a_stage_that_never_began_is_left_to_the_report() -> None:
     """No line for each of the stages after the one that failed."""
     assert plain(part_end(Status.NOT_REACHED, ("prepare did not end well",), db1=Status.NOT_REACHED)) == ""

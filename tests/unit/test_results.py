@@ -79,6 +79,13 @@ def test_exit_codes(report: Report, code: int) -> None:
     assert report.exit_code == code
 
 
+@pytest.mark.parametrize(("kind", "code"), [("stage", 1), ("plan", 0)])
+def test_a_host_that_was_tolerated_is_not_as_wanted(kind: str, code: int) -> None:
+    """A stage may go on without a host; the run is not as wanted for that. Whom a plan did not see is the plan's decision."""
+    stage = StageReport("prepare", kind, Status.OK, (HostReport("db1", Status.OK), HostReport("db2", Status.UNREACHABLE)))
+    assert Report("c", "r", stages=(stage,)).exit_code == code
+
+
 def test_a_pending_change_is_3_only_in_a_dry_run() -> None:
     """What was changed is as wanted now; what would change is not yet."""
     changed = HostReport("db1", Status.CHANGED, tasks=(task_report(Status.CHANGED, changed=True, effects=("write /a",)),))

@@ -105,6 +105,19 @@ def test_hosts_that_are_not_ok_are_told_once_and_in_full() -> None:
     assert "a processor failed" in text
 
 
+def test_what_no_stream_can_write_is_escaped() -> None:
+    """Under cron stdout may know ASCII only, and a node may print what is no text at all: the report is printed."""
+    task = dataclasses.replace(FAILED, error="caf\udce9 na\u00efve")
+    stage = StageReport("prepare", "stage", Status.FAILED, (HostReport("db1", Status.FAILED, tasks=(task,)),))
+    for terminal in (False, True):
+        for encoding, shown in (("ascii", "caf\\udce9 na\\xefve"), ("utf-8", "caf\\udce9 na\u00efve")):
+            raw = io.BytesIO()
+            stream = io.TextIOWrapper(raw, encoding)
+            print_report(dataclasses.replace(GOOD, stages=(stage,)), Console(file=stream, force_terminal=terminal, width=200))
+            stream.flush()
+            assert shown in raw.getvalue().decode(encoding)
+
+
 def test_a_barrier_s_problem_is_told() -> None:
     """Where every host is ok and the barrier was not met, the problem is the only thing that tells why."""
     stage = dataclasses.replace(GOOD.stages[0], status=Status.FAILED, problems=("db2 is Donor, not Synced",))

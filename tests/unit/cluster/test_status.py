@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from nornir_stack.chain import Stage
 from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.cluster.schema import Schema, dangers
@@ -13,6 +14,7 @@ from nornir_stack.tasks.cluster.status import _judged, exposition, status
 from nornir_stack.tasks.cluster.vitals import Limits, Rates, Vitals, rates, unwell
 from tests.unit.cluster.shorthand import cluster
 from tests.unit.cluster.test_roll import WELL
+from tests.unit.fleets import fleet
 
 LIMITS = Limits(flow_control=0.1, receive_queue=100, certification_failures=10, disk_free=0.1, clock=1.0)
 FINE = Rates(2.0, uptime=7)
@@ -98,7 +100,11 @@ def test_what_prometheus_reads() -> None:
 def test_metrics_are_written_however_the_cluster_is() -> None:
     """The file is written by a stage that always runs."""
     assert [part.name for part in status().parts] == ["members"]
-    assert status(textfile="/srv/metrics").parts[1].always  # type: ignore[union-attr]
+    stage = status(textfile="/srv/metrics", missing=["db3"]).parts[1]
+    assert isinstance(stage, Stage)
+    assert stage.always
+    # one that is known to be lost is not asked: it would fail each time
+    assert stage.on.hosts(fleet({"db": ["db1", "db2", "db3"]}).inventory) == ("db1", "db2")
 
 
 GOOD = {"binlog_format": "ROW", "innodb_autoinc_lock_mode": "2", "event_scheduler": "OFF", "wsrep_osu_method": "TOI"}
