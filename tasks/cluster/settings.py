@@ -17,6 +17,7 @@ from nornir_stack.tasks.cluster import dangers
 
 Identifier = Annotated[str, form(r"[A-Za-z0-9_$]{1,64}", "a plain name: up to 64 letters, digits, _ and $")]
 Setting = Annotated[str, form(r"[A-Za-z0-9_-]+", "the name of a server setting")]
+_CLUSTER = r"(?=.{1,32}$)[\w.-]+( +[\w.-]+)*"  # Debian's own default is "MariaDB Galera Cluster"
 _GRANT = re.compile(r"[A-Z][A-Z ,]*(\([\w, ]+\))? ON (\*|[\w$`%]+)\.(\*|[\w$`]+)( WITH GRANT OPTION)?")
 _LOG_FILE_SIZE = Size(96 << 20)
 _GCACHE_SIZE = Size(128 << 20)
@@ -74,7 +75,7 @@ class Galera:
 
     key: ClassVar[str] = "galera"
 
-    cluster_name: Annotated[str, form(r"[\w.-]{1,32}", "a cluster's name: up to 32 letters, digits, _, . and -")]
+    cluster_name: Annotated[str, form(_CLUSTER, "a cluster's name: up to 32 letters, digits, _, ., - and blanks inside")]
     address: Address  # this member's own, by default its hostname
     network: Text = "data"
     product: Literal["mariadb", "percona"] = "mariadb"

@@ -56,9 +56,13 @@ class Stance:
     tls: bool = False
 
 
+def _bare(value: str) -> str:
+    return value.strip().strip("\"'").rstrip("/")
+
+
 def plain(value: str) -> str:
     """A value, so that `ON` and `1`, `128M` and `134217728`, `"/a/"` and `/a` are the same."""
-    text = value.strip().strip("\"'").rstrip("/").lower()
+    text = _bare(value).lower()
     if text in _WORDS:
         return _WORDS[text]
     if found := re.fullmatch(r"(\d+)([kmg])", text):
@@ -82,7 +86,7 @@ def refusals(seen: Seen[Stance]) -> list[str]:
     for host, one in seen.items():
         for name in _IDENTITY:
             runs, wanted = one.runs.get(name, ""), one.wanted.get(name, "")
-            if runs and wanted and plain(runs) != plain(wanted):
+            if runs and wanted and _bare(runs) != _bare(wanted):  # a cluster's name and a path differ by case, too
                 problems.append(
                     f"{host}: {_named(name)} is {wanted} in the inventory, its server runs with {_shown(name, runs)}: set that."
                 )

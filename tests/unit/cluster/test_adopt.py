@@ -82,6 +82,7 @@ def test_a_member_that_runs_as_wanted() -> None:
             "galera.datadir is /var/lib/mysql in the inventory, its server runs with /data/mysql",
         ),
         ({"runs": {**RUNS, "wsrep_cluster_name": "my_cluster"}}, "galera.cluster_name is shop"),
+        ({"runs": {**RUNS, "wsrep_cluster_name": "Shop"}}, "galera.cluster_name is shop"),
         ({"runs": {**RUNS, "wsrep_node_address": "192.168.7.1"}}, "galera.address is 10.0.0.1"),
         ({"runs": {**RUNS, "port": "3307"}}, "listens on port 3307"),
         ({"encrypts": True}, "the inventory has no tls"),
@@ -101,6 +102,14 @@ def test_a_cluster_that_is_not_well(line: str) -> None:
     """Only a cluster whose members are exactly those of the inventory, all Synced, is adopted."""
     with pytest.raises(Refused, match="Not adopted"):
         adopting(seen({**WELL, "db3": line}))
+
+
+def test_a_name_with_blanks() -> None:
+    """Quoted in the file, bare in the server's variable: the same cluster (Debian's own default)."""
+    name = "MariaDB Galera Cluster"
+    found = seen(WELL, wanted={**WANTED, "wsrep_cluster_name": f'"{name}"'}, runs={**RUNS, "wsrep_cluster_name": name})
+    assert refusals(found) == []
+    assert overruled({"wsrep_cluster_name": f'"{name}"'}, [f"--wsrep_cluster_name={name}"]) == {}
 
 
 def test_what_a_restart_would_change() -> None:
