@@ -10,6 +10,7 @@ from nornir_stack.command import sh
 from nornir_stack.errors import Refused
 from nornir_stack.node import CHANGE_SECONDS, Node
 from nornir_stack.select import hosts
+from nornir_stack.tasks.cluster.acts import ready
 from nornir_stack.tasks.cluster.certificates import look_before
 from nornir_stack.tasks.cluster.judge import not_grown, not_running
 from nornir_stack.tasks.cluster.observe import look, member_of, observe_member
@@ -134,7 +135,9 @@ def restarted(task: Task) -> Result[Member]:
     """Restart this member, or start it where it is down; it returns when its server says that it is ready."""
     node = Node(task)
     _, product = member_of(node)
-    _refuse_residue(node)
+    now = _refuse_residue(node)
+    if not now.running:
+        ready(node, now)
     start(node, product.unit, verb="restart", diff=f"+{node.name} restarts")
     return node.done(lambda: look(node))
 
@@ -143,7 +146,9 @@ def upgraded(task: Task) -> Result[Member]:
     """Stop this member, install its packages' newest versions, start it, and mend its system tables if that is needed."""
     node = Node(task)
     _, product = member_of(node)
-    _refuse_residue(node)
+    now = _refuse_residue(node)
+    if not now.running:
+        ready(node, now)
     manager = MANAGERS[family(node).manager]
     node.change("systemctl", "stop", product.unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
     work = to_upgrade(node)
@@ -172,7 +177,8 @@ def lists(task: Task) -> Result[None]:
     return node.done()
 
 
-def _refuse_residue(node: Node) -> None:
+def _refuse_residue(node: Node) -> Member:
     now = look(node)
     if now.residue:
         raise Refused(f"{node.name} would bootstrap a second cluster: {'; '.join(now.residue)}. Run galera.recover first.")
+    return now

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -203,3 +205,32 @@ def test_what_wsrep_recover_printed() -> None:
     assert (made.recovered, made.prepared) == (Position(UUID, 119), 2)
     with pytest.raises(ValueError, match="no position"):
         recovered(Member(), "WSREP: skipping position recovery")
+
+
+def test_who_holds_the_port_of_state_transfers(tmp_path: Path) -> None:
+    """Something listens on 4444 with no server here: the process is named, by the real script."""
+    address = f"127.{1 + os.getpid() % 254}.{os.getpid() // 254 % 256}.1"  # other runs of this test have one of their own
+    program = f"import socket,sys; s=socket.create_server(('{address}',4444)); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stdout.readline()
+        seen = member(look(tmp_path), None, unit="mariadb")
+        assert running.stdin
+        running.stdin.close()
+        running.wait()
+    assert running.pid in [pid for pid, _ in seen.stale]
+
+
+@pytest.mark.parametrize(
+    ("words", "stale"),
+    [
+        ({"ports": frozenset({4444}), "holders": ((7, "socat"),)}, ((7, "socat"),)),
+        ({"ports": frozenset({4444})}, ((0, ""),)),
+        ({"ports": frozenset({4567})}, ()),
+        ({"ports": frozenset({4444}), "holders": ((7, "socat"),), "pids": (9,)}, ()),
+    ],
+    ids=["socat", "who is not told", "another port", "a server runs"],
+)
+def test_what_a_cut_transfer_left(words: dict[str, Any], stale: tuple[tuple[int, str], ...]) -> None:
+    """While a server runs, its own transfer may listen there."""
+    assert Member(**words).stale == stale
