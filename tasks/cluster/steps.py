@@ -139,12 +139,12 @@ def _preliminary(decision: RecoverPositions | Stop | Promote, seen: Seen[Member]
 
 
 def _reunion(seen: Seen[Member]) -> list[Stage]:
-    """Where those who run outside are a majority and do not all count each other, they may become Primary by themselves."""
+    """Where those who run outside do not all count each other, they may become Primary by themselves as soon as they do:
+    whether they have the votes for it is not known here (arbitrators, pc.weight).
+    """
     outside = {host: member.wsrep for host, member in seen.items() if member.outside and member.wsrep}
-    apart = any(wsrep.size < len(outside) for wsrep in outside.values())
-    if not apart or 2 * len(outside) <= len(seen.hosts):
-        return []
-    return [Stage("find each other", [acts.find_each_other], hosts(*outside))]
+    apart = any(wsrep.size - wsrep.arbitrators < len(outside) for wsrep in outside.values())
+    return [Stage("find each other", [acts.find_each_other], hosts(*outside))] if apart else []
 
 
 def _still_without(seen: Seen[Member], *, decision: Promote, lost: tuple[str, ...]) -> Chain:

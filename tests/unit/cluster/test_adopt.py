@@ -135,6 +135,15 @@ def test_other_files_that_say_the_same() -> None:
     assert others(replace(seen()["db1"], says=says)) == {"/etc/mysql/my.cnf": ["wsrep_sst_method"]}
 
 
+def test_provider_options_that_ours_replace() -> None:
+    """Each that somebody set (a vote's weight) is named: at a restart ours are read in their place."""
+    theirs = {"wsrep_provider_options": ("gcache.size=1G; pc.weight=2;evs.keepalive_period = PT3S", "/etc/mysql/my.cnf")}
+    found = [text for text in reasons(seen(says=theirs)) if "provider's option" in text]
+    assert [text.split(" ")[-7] for text in found] == ["pc.weight", "evs.keepalive_period"], found
+    ours = {"wsrep_provider_options": (theirs["wsrep_provider_options"][0], "/ours.cnf")}
+    assert [text for text in reasons(seen(says=ours)) if "provider's option" in text] == []
+
+
 def test_the_options_of_a_file() -> None:
     """Of [mysqld] alone, comments left out."""
     text = "# head\n[mysqld]\nuser = mysql\n# max = 3\nwsrep_on=ON\n\n[sst]\nencrypt = 3\n"

@@ -72,6 +72,11 @@ def parts(chain: Chain) -> list[str]:
             {},
             ["save states @ db", "stop @ db1,db2", "look again @ db"],
         ),
+        (
+            {"db1": "outside A 9 lists=db1 garbd", "db2": "outside A 9 lists=db2 garbd", "db3": "down A 8", "db4": "down A 8"},
+            {},
+            ["save states @ db", "find each other @ db1,db2", "promote db1 @ db", "look again @ db"],
+        ),
         ({"db1": "synced A 9", "db2": "receiving 0", "db3": "synced A 9"}, {}, ["settle @ db2", "look again @ db"]),
         (
             {"db1": "synced A 9 lists=db1", "db2": "synced A 9 lists=db2,db3", "db3": "synced A 9 lists=db2,db3"},
@@ -92,6 +97,7 @@ def parts(chain: Chain) -> list[str]:
         "non-Primary",
         "a survivor",
         "non-Primary 11.4",
+        "half of the members, with arbitrators",
         "joining",
         "split, one side kept",
         "one outside",
