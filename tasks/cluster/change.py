@@ -122,9 +122,9 @@ def _shrinking(seen: Seen[Place], *, name: str, first: Sequence[Plan[Any]] = ())
     left = [host for host, one in seen.items() if one.upkeep and host != name]
     reasons = [f"{words(left)} stay. Take {name} out of the inventory after this: as long as it stands there, it is wanted."]
     listed = [one.upkeep.member.wsrep.arbitrators for _, one in seen.items() if one.upkeep and one.upkeep.member.wsrep]
-    votes = len(left) + max(listed, default=0)
-    if votes % 2 == 0:
-        reasons.append(f"{votes} votes: if they fall into halves, neither goes on.")
+    counted = len(left) + max(listed, default=0)
+    if counted % 2 == 0:
+        reasons.append(f"{counted} votes: if they fall into halves, neither goes on.")
     gone = Check(observe_member, partial(not_left, name=name), DB, within=AGREE_SECONDS)
     known = [host for host, one in seen.items() if one.backends and name in {server.name for server in one.backends.servers}]
     leaving = Chain(
