@@ -59,6 +59,8 @@ for pid; do
     [ ! -d "/proc/$pid" ] || kill -KILL "$pid" || :
 done
 """
+_LEFT_WORD = "systemd's environment holds "
+_LEFT_FILE = re.compile(r"the file (/\S+) is left over")
 _OPTION = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'"
 _OWN_OPTION = "SET GLOBAL wsrep_provider_pc_bootstrap = ON"
 # What the provider's refusal of an option is called: ER_WRONG_ARGUMENTS, and ER_WRONG_VALUE_FOR_VAR (sql/wsrep_plugin.cc)
@@ -129,15 +131,21 @@ def clear_residue(task: Task) -> Result[None]:
     """Take away what would make the next start bootstrap a second cluster: systemd's environment, left-over files."""
     node = Node(task)
     now = look(node)
+    if by_hand := not_cleared(node.name, now):
+        raise Refused(" ".join(by_hand))
     for sentence in now.residue:
-        kind, _, rest = sentence.partition(" holds ")
-        if kind == "systemd's environment":
-            node.change("systemctl", "unset-environment", rest.partition("=")[0], repeatable=True)
-        elif found := re.fullmatch(r"the file (/\S+) is left over", sentence):
+        if found := _LEFT_FILE.fullmatch(sentence):
             node.remove_file(found[1])
         else:
-            raise Refused(f"{node.name}: {sentence}: take it out by hand, it is not in a file of ours.")
+            name = sentence.removeprefix(_LEFT_WORD).partition("=")[0]
+            node.change("systemctl", "unset-environment", name, repeatable=True)
     return node.done()
+
+
+def not_cleared(name: str, member: Member) -> list[str]:
+    """What would make this member's next start bootstrap, and is in files that are not ours to change."""
+    others = [said for said in member.residue if not (said.startswith(_LEFT_WORD) or _LEFT_FILE.fullmatch(said))]
+    return [f"{name}: {said}: take it out by hand, it is not in a file of ours." for said in others]
 
 
 def stop(task: Task) -> Result[None]:

@@ -214,6 +214,7 @@ def _without(decision: Form, stuck: Iterable[str], lost: Sequence[str]) -> str:
 
 def _form(decision: Form, seen: Seen[Member], course: Course) -> Chain:
     problems = _copies(decision, seen, course.lost)
+    problems += [said for name in decision.clear_residue for said in acts.not_cleared(name, seen[name])]
     problems += [said for name in decision.joiners for said in cannot_start(name, seen[name])]
     if decision.mandate:
         problems += cannot_start(decision.mandate.host, seen[decision.mandate.host], joins=False)

@@ -15,6 +15,7 @@ from nornir_stack.tasks.cluster.judge import not_complete, state_of
 from nornir_stack.tasks.cluster.member import DONOR
 from nornir_stack.tasks.cluster.observe import look, member_of
 from nornir_stack.tasks.cluster.room import left_of_transfer
+from nornir_stack.tasks.loadbalancer.health import DRAIN_FLAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ for p in /proc/[0-9]*; do
     [ "${age:-0}" -le "$oldest" ] || oldest=$age
 done
 echo "$(( ${up%.*} - ${begun:-0} / 1000000 )) $((oldest))"
+if [ -e "$3" ]; then echo drained; else echo served; fi
 """
 _COUNTERS = (
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_flow_control_paused_ns', 'wsrep_local_cert_failures',"
@@ -84,6 +86,8 @@ class Vitals:
     rates: Rates | None = None
     under_way: int = 0
     """Seconds for which it has been starting, joining, or a donor, as far as its node tells; 0: it is not, or nobody knows."""
+    drained: bool = False
+    """Its drain flag is set: it answers no load balancer, however well it is."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,13 @@ def vitals(task: Task, *, window: float = 2.0) -> Result[Vitals]:
     galera, product = member_of(node)
     member = look(node)
     before = time.time()
-    blocks, now, ages = node.read(sh(_NODE, galera.datadir, product.unit, label="look at disk and clock")).lines
+    look_at = sh(_NODE, galera.datadir, product.unit, DRAIN_FLAG, label="look at disk and clock")
+    blocks, now, ages, flag = node.read(look_at).lines
     offset = float(now) - (before + time.time()) / 2
     size, free, block = map(int, blocks.split())
     rates = _counted(node, window) if member.wsrep else None
     since = under_way(member, *map(int, ages.split()))
-    return node.done(Vitals(member, size * block, free * block, round(offset, 3), rates, since))
+    return node.done(Vitals(member, size * block, free * block, round(offset, 3), rates, since, flag == "drained"))
 
 
 def under_way(member: Member, unit: int, transfer: int) -> int:
@@ -168,6 +173,8 @@ def _strained(name: str, one: Vitals, limits: Limits) -> list[str]:
     if one.under_way > limits.join:
         minutes = f"for {one.under_way / 60:.0f} minutes"
         problems.append(f"{state_of(name, one.member)} {minutes}: look whether its data, or its joiner's, still grow.")
+    if one.drained:
+        problems.append(f"{name} is drained ({DRAIN_FLAG}): load balancers send nobody to it. galera.roll puts it back.")
     if said := left_of_transfer(name, one.member):
         problems.append(f"{said}: it is left of one that was cut (galera.recover ends it).")
     if one.disk_size and one.disk_free / one.disk_size < limits.disk_free:

@@ -127,7 +127,7 @@ def details(made: Member, words: list[str], given: Mapping[str, str]) -> Member:
     return replace(
         made,
         new_cluster="new" in words,
-        residue=("a file is left over",) if "residue" in words else (),
+        residue=("the file /run/mysqld/wsrep-new-cluster is left over",) if "residue" in words else (),
         version=given.get("v", made.version) or None,
         prepared=int(given.get("xa", 0)),
         flush_log_at_commit=int(given["flush"]) if "flush" in given else None,

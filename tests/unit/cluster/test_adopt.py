@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
+from nornir_stack.tasks.cluster import adopt, prepare
 from nornir_stack.tasks.cluster.adopt import adopting
 from nornir_stack.tasks.cluster.stance import Stance, differences, options, others, overruled, plain, reasons, refusals
 from tests.unit.cluster.shorthand import cluster
@@ -158,3 +160,24 @@ def test_what_another_file_overrules() -> None:
         "user": "nothing",
     }
     assert overruled({"wsrep_on": "ON"}, effective) == {}
+
+
+@pytest.mark.parametrize("effects", [[], ["written"]], ids=["written by a run that was cut", "written now"])
+def test_a_file_that_is_overruled(effects: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused whoever wrote it: put back only where this run did, for nobody knows what was there before another."""
+    written: list[str] = []
+    node = SimpleNamespace(
+        name="db1",
+        dry_run=False,
+        gate=SimpleNamespace(effects=effects),
+        read_file=lambda _: "before",
+        write_file=lambda _, text: written.append(text),
+        read=lambda _: SimpleNamespace(lines=["--wsrep_on=OFF"]),
+    )
+    monkeypatch.setattr(adopt, "Node", lambda _: node)
+    monkeypatch.setattr(adopt, "member_of", lambda _: (None, SimpleNamespace(config="/ours.cnf")))
+    monkeypatch.setattr(adopt, "rendered", lambda *_: "[mysqld]\nwsrep_on = ON\n")
+    monkeypatch.setattr(prepare, "configure", lambda _: None)
+    with pytest.raises(Refused, match="wsrep_on = OFF: another file"):
+        adopt.take_over(None)  # type: ignore[arg-type]
+    assert written == ["before"] * len(effects)

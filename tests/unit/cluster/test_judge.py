@@ -55,7 +55,7 @@ def test_a_complete_cluster_has_no_problem() -> None:
         ("synced A 9 conf=4", "The members are in different configurations (wsrep_cluster_conf_id 3 and 4)."),
         ("synced A 9 size=4", "db3 counts 4 members where 3 live."),
         ("synced A 9 lists=db1,db3,dbX", "db3 does not list db2."),
-        ("synced A 9 residue", "db3 is left in bootstrap mode: a file is left over."),
+        ("synced A 9 residue", "db3 is left in bootstrap mode: the file /run/mysqld/wsrep-new-cluster is left over."),
     ],
 )
 def test_what_makes_it_incomplete(line: str, problem: str) -> None:

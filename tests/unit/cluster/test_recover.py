@@ -184,10 +184,13 @@ HELD: dict[str, Any] = {"ports": frozenset({4444}), "holders": ((71, "socat"),)}
         ("db3", {"ports": frozenset({4444})}, "something listens on port 4444"),
         ("db3", {"free_bytes": 15 << 20}, "db3 has 15 MiB free"),
         ("db2", {"free_bytes": 0}, "db2 has 0 MiB free"),
+        ("db3", {"residue": ("/etc/my.cnf: wsrep_new_cluster is set",)}, "db3: /etc/my.cnf: wsrep_new_cluster is set"),
     ],
 )
 def test_who_could_not_start_is_told_before_anybody_is_touched(name: str, words: dict[str, Any], said: str) -> None:
-    """A full disk, of the leader too, and a stranger on the port where a joiner would receive its copy."""
+    """A full disk, of the leader too; a stranger on the port where a joiner would receive its copy; a bootstrap by somebody
+    else's file.
+    """
     seen = cluster({"db1": "down A 9", "db2": "down A 10", "db3": "empty"})
     with pytest.raises(Refused) as refused:
         planned(replace(seen, values={**seen.values, name: replace(seen[name], **words)}), course=course())

@@ -55,6 +55,7 @@ def test_a_cluster_that_is_well() -> None:
         (watched(db2=strained(certification_failures=11)), "11 transactions failed certification in 2 s"),
         (watched(db2=replace(strained(), disk_free=9)), "db2 has 9% of the disk"),
         (watched(db2=replace(strained(), clock_offset=-1.5)), "1.5 s ahead of db2's"),
+        (watched(db2=replace(strained(), drained=True)), "db2 is drained"),
         (watched({**WELL, "db2": "receiving 0"}, db2=joining("receiving 0", 1801)), "receives a state transfer for 30 minutes"),
         (watched({**WELL, "db2": "donor A 9"}, db2=joining("donor A 9", 7200)), "is a donor (wsrep_local_state 2) for 120 min"),
         (watched({**WELL, "db2": "down A 9"}, db2=joining("down A 9", 0, **HELD)), "socat (process 71) listens on port 4444"),
@@ -101,14 +102,16 @@ def test_since_when_a_member_is_under_way(line: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_how_long_a_transfer_runs(shell: str, tmp_path: Path) -> None:
-    """By the age of its script, as the node has it; the third line of the look, seconds of the unit before it."""
+    """By the age of its script, as the node has it: the third line of the look; then the flag."""
     (program := tmp_path / "wsrep_sst_rsync").write_text("#!/bin/sh\nread -r line\n")
     program.chmod(0o755)
     with subprocess.Popen([program], stdin=subprocess.PIPE) as running:
         time.sleep(1.2)
-        done = subprocess.run([shell, "-c", _NODE, "sh", str(tmp_path), "mariadb"], capture_output=True, text=True, check=True)
+        words = (str(tmp_path), "mariadb", str(program))
+        done = subprocess.run([shell, "-c", _NODE, "sh", *words], capture_output=True, text=True, check=True)
         running.communicate(b"\n")
-    blocks, now, ages = done.stdout.splitlines()
+    blocks, now, ages, flag = done.stdout.splitlines()
+    assert flag == "drained"
     assert (len(blocks.split()), float(now) > 0, done.stderr) == (3, True, "")
     assert int(ages.split()[1]) >= 1
 
