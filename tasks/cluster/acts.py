@@ -14,7 +14,7 @@ from nornir_stack.tasks.cluster.judge import state_of
 from nornir_stack.tasks.cluster.observe import forget_recovered, look, member_of
 from nornir_stack.tasks.cluster.position import recover_here
 from nornir_stack.tasks.cluster.room import cannot_start
-from nornir_stack.tasks.cluster.unit import STUCK_SECONDS, patiently, settled, start, upgraded
+from nornir_stack.tasks.cluster.unit import STUCK_SECONDS, patiently, settled, shut_down, start, upgraded
 from nornir_stack.tasks.loadbalancer.health import check_ports
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def stop(task: Task) -> Result[None]:
         return node.skipped(f"{state_of(node.name, now)}: it found the cluster by itself, and is not stopped.")
     _, product = member_of(node)
     if now.running:
-        node.change("systemctl", "stop", *filter(None, (product.unit, product.bootstrap_unit)), timeout=CHANGE_SECONDS)
+        shut_down(node, *filter(None, (product.unit, product.bootstrap_unit)))
     return node.done()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused
-from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.node import Node
 from nornir_stack.select import hosts
 from nornir_stack.tasks.cluster.arbitrator import ARBITRATOR, acquaint, let_declared_in
 from nornir_stack.tasks.cluster.backup import backup_first as backed_up
@@ -23,6 +23,7 @@ from nornir_stack.tasks.cluster.roll import gate
 from nornir_stack.tasks.cluster.rolling import not_safe
 from nornir_stack.tasks.cluster.room import cannot_join, not_left, room
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, Course, planned, proofs
+from nornir_stack.tasks.cluster.unit import shut_down
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, place
 from nornir_stack.tasks.cluster.views import words
 from nornir_stack.tasks.loadbalancer.health import drain_flag
@@ -148,7 +149,7 @@ def leave(task: Task) -> Result[None]:
     now = look(node)
     enabled = node.read("systemctl", "is-enabled", product.unit, ok=None).text == "enabled"
     if now.running or enabled:
-        node.change("systemctl", "disable", "--now", product.unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
+        shut_down(node, product.unit, verb=("disable", "--now"), diff=f"-{node.name} serves")
     return node.done()
 
 

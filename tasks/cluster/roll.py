@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nornir_stack.chain import Bound, Chain, Check, Plan, Stage, do
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused
-from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.node import Node
 from nornir_stack.select import hosts
 from nornir_stack.tasks.cluster.acts import ready
 from nornir_stack.tasks.cluster.certificates import look_before
@@ -18,7 +18,7 @@ from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.release import other_release
 from nornir_stack.tasks.cluster.rolling import not_back, not_safe, turns
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, proofs
-from nornir_stack.tasks.cluster.unit import start
+from nornir_stack.tasks.cluster.unit import shut_down, start
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, place, to_upgrade
 from nornir_stack.tasks.loadbalancer.health import drain_flag
 from nornir_stack.tasks.loadbalancer.runtime import backends, set_server
@@ -150,7 +150,7 @@ def upgraded(task: Task) -> Result[Member]:
     if not now.running:
         ready(node, now)
     manager = MANAGERS[family(node).manager]
-    node.change("systemctl", "stop", product.unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
+    shut_down(node, product.unit, diff=f"-{node.name} serves")
     work = to_upgrade(node)
     node.change(manager.transaction(work, LOCK_SECONDS), what=f"upgrade {' '.join(work.install)}", repeatable=True)
     node.change("systemctl", "daemon-reload", repeatable=True)

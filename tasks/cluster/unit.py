@@ -102,6 +102,15 @@ def patiently(node: Node, *words: str, diff: str, drained: bool = False) -> Outp
     return node.change(work, ok=None, timeout=_LONGEST_SECONDS, diff=diff)
 
 
+def shut_down(node: Node, *units: str, verb: tuple[str, ...] = ("stop",), diff: str = "") -> None:
+    """Stop these units, for as long as the data folder changes: a shutdown writes all pages, and before a new release it merges
+    and purges everything. Raises CommandFailed.
+    """
+    done = patiently(node, "systemctl", *verb, *units, diff=diff)
+    if not node.dry_run:
+        done.require()
+
+
 def settled(node: Node) -> Member:
     """The member, once it is not under way any more (a start, a state transfer, what it missed), or does not get on."""
     told, since = "", time.monotonic()
