@@ -14,7 +14,7 @@ from nornir_stack.tasks.cluster.judge import state_of
 from nornir_stack.tasks.cluster.observe import forget_recovered, look, member_of
 from nornir_stack.tasks.cluster.position import recover_here
 from nornir_stack.tasks.cluster.room import cannot_start
-from nornir_stack.tasks.cluster.unit import STUCK_SECONDS, patiently, settled, shut_down, start, upgraded
+from nornir_stack.tasks.cluster.unit import patiently, settled, shut_down, start, upgraded
 from nornir_stack.tasks.loadbalancer.health import check_ports
 
 if TYPE_CHECKING:
@@ -165,8 +165,7 @@ def settle(task: Task) -> Result[Member]:
     node = Node(task)
     now = settled(node)
     if now.starting and not node.dry_run:
-        stuck = f"{state_of(node.name, now)}, and has not got on for {STUCK_SECONDS / 60:g} minutes"
-        raise Refused(f"{stuck}: look at its log and its donor's.")
+        raise Refused(f"{state_of(node.name, now)}, and does not get on any more: look at its log and its donor's.")
     return node.done(now)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # prepared and moved, and what a crashed server's log is replayed into. systemd waits too (the server extends
 # TimeoutStartSec while it transfers and recovers: EXTEND_TIMEOUT_USEC, MariaDB 10.3 and later).
 STUCK_SECONDS = 1800.0
+STILL_SECONDS = 600.0  # of what it missed nothing is applied: one write set may be an ALTER TABLE
 _EVERY_SECONDS = 30.0
 _LONGEST_SECONDS = 7 * 86400.0
 _UPGRADE_SECONDS = 3600.0
@@ -121,7 +122,7 @@ def settled(node: Node) -> Member:
             mark = node.read(sh(f'{_MARK}mark "$1"', member_of(node)[0].datadir, label="whether its data change")).text
         if mark != told:
             told, since = mark, time.monotonic()
-        if time.monotonic() - since > STUCK_SECONDS:
+        if time.monotonic() - since > (STILL_SECONDS if now.wsrep else STUCK_SECONDS):
             break
         node.read("sleep", "1")
     return now

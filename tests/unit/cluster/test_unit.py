@@ -84,8 +84,14 @@ STEP = STUCK_SECONDS * 0.4
 
 @pytest.mark.parametrize(
     ("line", "marks", "looks"),
-    [("receiving 0", "abcdefgh", 9), ("receiving 0", "abbbbbbb", 5), ("joined A 1", "", 9), ("joining A 1", "", 9)],
-    ids=["its data grow", "its data stand still", "it applies", "joining"],
+    [
+        ("receiving 0", "abcdefgh", 9),
+        ("receiving 0", "abbbbbbb", 5),
+        ("joined A 1", "", 9),
+        ("joining A 1", "", 9),
+        ("joined A 1", "stuck", 2),
+    ],
+    ids=["its data grow", "its data stand still", "it applies", "joining", "it applies nothing"],
 )
 def test_a_member_under_way_is_waited_for(line: str, marks: str, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far beyond any fixed time, as long as its data or its position change; not when nothing has for half an hour."""
@@ -97,7 +103,7 @@ def test_a_member_under_way_is_waited_for(line: str, marks: str, looks: int, mon
         seen.append(1)
         if len(seen) == 9:
             return well
-        position = replace(now.wsrep.position, seqno=len(seen)) if now.wsrep else None
+        position = replace(now.wsrep.position, seqno=1 if marks == "stuck" else len(seen)) if now.wsrep else None
         return replace(now, wsrep=replace(now.wsrep, position=position)) if now.wsrep and position else now
 
     def read(*words: object, **_: object) -> Any:
