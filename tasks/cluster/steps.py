@@ -197,11 +197,13 @@ def _may_copy(decision: Form, host: str, seen: Seen[Member]) -> bool:
 
 
 def _takes_copy(decision: Form, host: str, seen: Seen[Member]) -> bool:
-    """Whether a joiner certainly takes a full copy: who is bootstrapped may still have what it missed."""
+    """Whether a joiner certainly takes a full copy: who is bootstrapped may still have what it missed, and one that crashed may
+    stand near enough.
+    """
     blank = host in decision.discard or bool(seen[host].prepared) or seen[host].position.blank
     if decision.mandate:
         return blank and not decision.mandate.fresh  # of a new cluster there is nothing to be copied
-    return blank or _may_copy(decision, host, seen)
+    return blank or (seen[host].position.known and _may_copy(decision, host, seen))
 
 
 def _without(decision: Form, stuck: Iterable[str], lost: Sequence[str]) -> str:

@@ -211,10 +211,11 @@ def test_what_a_cut_transfer_left_is_ended() -> None:
     [
         ({"db1": "synced A 90 cached=40", "db2": "synced A 90 cached=40", "db3": "down A 9"}, ["room on db3"]),
         ({"db1": "synced A 90 cached=4", "db2": "synced A 90 cached=4", "db3": "down A 9"}, []),
+        ({"db1": "synced A 90 cached=4", "db2": "synced A 90 cached=4", "db3": "crashed A"}, []),
         ({"db1": "down A 90", "db2": "down A 90", "db3": "crashed A recovered=A:90 xa=1"}, ["room on db3"]),
         ({"db1": "down A 90", "db2": "down A 80", "db3": "empty"}, ["room on db3"]),
     ],
-    ids=["nobody has what it missed", "an IST", "prepared transactions", "empty"],
+    ids=["nobody has what it missed", "an IST", "crashed", "prepared transactions", "empty"],
 )
 def test_room_is_looked_at_for_whoever_takes_a_full_copy(rows: dict[str, str], names: list[str]) -> None:
     """A member with a history too, where nobody keeps the write sets that it lacks, or where it gives up its own."""
