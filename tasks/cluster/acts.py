@@ -6,14 +6,16 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from nornir_stack.command import command, sh
+from nornir_stack.command import sh
 from nornir_stack.errors import DatabaseFailed, Refused
 from nornir_stack.node import CHANGE_SECONDS, Node
 from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.judge import state_of
 from nornir_stack.tasks.cluster.observe import forget_recovered, look, member_of
 from nornir_stack.tasks.cluster.position import recover_here
-from nornir_stack.tasks.cluster.unit import START_SECONDS, start, upgraded
+from nornir_stack.tasks.cluster.room import cannot_start
+from nornir_stack.tasks.cluster.unit import patiently, settled, shut_down, start, upgraded
+from nornir_stack.tasks.loadbalancer.health import check_ports
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -45,6 +47,20 @@ mv -T -- "$data" "$aside" && mv -T -- "$data.new" "$data" || exit
 if command -v restorecon >/dev/null; then restorecon -R -- "$data"; fi
 sync -f "$data"
 """
+# Only what the database's user runs: anything else on that port is somebody's own.
+_END = r"""
+for pid; do
+    [ -d "/proc/$pid" ] || continue
+    owner=$(stat -c %U "/proc/$pid")
+    [ "$owner" = mysql ] || { echo "process $pid is run by $owner: end it by hand" >&2; exit 1; }
+    kill "$pid"
+    try=0
+    while [ -d "/proc/$pid" ] && [ "$try" -lt 50 ]; do try=$((try + 1)); sleep 0.1; done
+    [ ! -d "/proc/$pid" ] || kill -KILL "$pid" || :
+done
+"""
+_LEFT_WORD = "systemd's environment holds "
+_LEFT_FILE = re.compile(r"the file (/\S+) is left over")
 _OPTION = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'"
 _OWN_OPTION = "SET GLOBAL wsrep_provider_pc_bootstrap = ON"
 # What the provider's refusal of an option is called: ER_WRONG_ARGUMENTS, and ER_WRONG_VALUE_FOR_VAR (sql/wsrep_plugin.cc)
@@ -72,7 +88,9 @@ def bootstrap(task: Task, *, mandate: Mandate) -> Result[Member]:
     if not now.data:
         _initialise(node)
     _set_flag(node, now, safe=True)
-    node.change(command(*product.bootstrap), timeout=START_SECONDS, diff=f"+{node.name} starts a cluster")
+    done = patiently(node, *product.bootstrap, diff=f"+{node.name} starts a cluster")
+    if not node.dry_run:
+        done.require()
     upgraded(node)
     return node.done(lambda: look(node))
 
@@ -113,15 +131,21 @@ def clear_residue(task: Task) -> Result[None]:
     """Take away what would make the next start bootstrap a second cluster: systemd's environment, left-over files."""
     node = Node(task)
     now = look(node)
+    if by_hand := not_cleared(node.name, now):
+        raise Refused(" ".join(by_hand))
     for sentence in now.residue:
-        kind, _, rest = sentence.partition(" holds ")
-        if kind == "systemd's environment":
-            node.change("systemctl", "unset-environment", rest.partition("=")[0], repeatable=True)
-        elif found := re.fullmatch(r"the file (/\S+) is left over", sentence):
+        if found := _LEFT_FILE.fullmatch(sentence):
             node.remove_file(found[1])
         else:
-            raise Refused(f"{node.name}: {sentence}: take it out by hand, it is not in a file of ours.")
+            name = sentence.removeprefix(_LEFT_WORD).partition("=")[0]
+            node.change("systemctl", "unset-environment", name, repeatable=True)
     return node.done()
+
+
+def not_cleared(name: str, member: Member) -> list[str]:
+    """What would make this member's next start bootstrap, and is in files that are not ours to change."""
+    others = [said for said in member.residue if not (said.startswith(_LEFT_WORD) or _LEFT_FILE.fullmatch(said))]
+    return [f"{name}: {said}: take it out by hand, it is not in a file of ours." for said in others]
 
 
 def stop(task: Task) -> Result[None]:
@@ -132,8 +156,17 @@ def stop(task: Task) -> Result[None]:
         return node.skipped(f"{state_of(node.name, now)}: it found the cluster by itself, and is not stopped.")
     _, product = member_of(node)
     if now.running:
-        node.change("systemctl", "stop", *filter(None, (product.unit, product.bootstrap_unit)), timeout=CHANGE_SECONDS)
+        shut_down(node, *filter(None, (product.unit, product.bootstrap_unit)))
     return node.done()
+
+
+def settle(task: Task) -> Result[Member]:
+    """Wait for a member that is under way, as long as it gets on. Raises Refused where it does not: it is left as it is."""
+    node = Node(task)
+    now = settled(node)
+    if now.starting and not node.dry_run:
+        raise Refused(f"{state_of(node.name, now)}, and does not get on any more: look at its log and its donor's.")
+    return node.done(now)
 
 
 def find_each_other(task: Task) -> Result[Member]:
@@ -268,7 +301,10 @@ def join(task: Task, *, seen: Position) -> Result[Member]:
 
 
 def ready(node: Node, now: Member) -> None:
-    """Before a member that is down joins: one that crashed replays its log; with prepared transactions it takes a full copy."""
+    """Before a member that is down joins: what a cut transfer left is ended, one that crashed replays its log; with prepared
+    transactions it takes a full copy.
+    """
+    _end_transfer(node, now)
     if now.needs_recover and not node.dry_run:  # a dry run would end here, and not tell that it joins
         try:
             now = recover_here(node, now)
@@ -280,9 +316,21 @@ def ready(node: Node, now: Member) -> None:
         _put_aside(node, why=f"{now.prepared} prepared XA transactions of {node.name}, which nobody else has")
 
 
+def _end_transfer(node: Node, now: Member) -> None:
+    """Whoever still listens for a state transfer: a donor would send the copy to it, and the new one has no port."""
+    if not now.stale:
+        return
+    if problems := cannot_start(node.name, now):
+        raise Refused(" ".join(problems))
+    pids = [str(pid) for pid, _ in now.stale]
+    what = f"end {', '.join(f'{program} ({pid})' for pid, program in now.stale)}, left of a state transfer"
+    node.change(sh(_END, *pids, label=what), what=what, repeatable=True)
+
+
 def restart_normally(task: Task, *, bootstrapped: bool = False) -> Result[Member]:
     """Restart a member that was started to bootstrap, so that it is a member like the others.
 
+    It serves until then, so load balancers are told by its drain flag first, where there are any.
     bootstrapped: it was in this run, so that a dry run, in which it was not, still shows the restart.
     """
     node = Node(task)
@@ -292,7 +340,11 @@ def restart_normally(task: Task, *, bootstrapped: bool = False) -> Result[Member
     if now.residue:
         raise Refused(f"{node.name} would bootstrap a second cluster: {'; '.join(now.residue)}.")
     _, product = member_of(node)
+    behind = bool(check_ports(task.host, task.nornir.inventory))
     if product.bootstrap_unit:
-        node.change("systemctl", "stop", product.bootstrap_unit, timeout=CHANGE_SECONDS)
-    start(node, product.unit, verb="restart", diff=f"+{node.name} restarts normally")
+        stopped = patiently(node, "systemctl", "stop", product.bootstrap_unit, diff=f"-{node.name} serves", drained=behind)
+        if not node.dry_run:
+            stopped.require()
+        behind = False
+    start(node, product.unit, verb="restart", diff=f"+{node.name} restarts normally", drained=behind)
     return node.done(lambda: look(node))

@@ -108,25 +108,27 @@ def take_over(task: Task) -> Result[Mapping[str, str]]:
     """Write the member's configuration file, and see that the server would read it at its next start as it stands.
 
     Where another file overrules it, or it is not read at all, it is put back as it was: a member between two configurations
-    may come up as something else. Raises Refused then. The value: nothing, or in a dry run what is not known.
+    may come up as something else. Raises Refused then, and where an earlier run wrote it and was cut before it saw that. The
+    value: nothing, or in a dry run what is not known.
     """
     node = Node(task)
     galera, product = member_of(node)
     before = node.read_file(product.config)
     prepare.configure(task)
-    if node.dry_run or not node.gate.effects:
+    written = bool(node.gate.effects)
+    if written and node.dry_run:
         return node.done({})
     wanted = options(rendered(task, galera, product))
     lost = overruled(wanted, node.read(sh(_NEXT_START, label="what the server reads at its next start")).lines)
     if lost:
-        if before is None:
+        if written and before is None:
             node.remove_file(product.config)
-        else:
+        elif written and before is not None:
             node.write_file(product.config, before)
         shown = ", ".join(f"{name} = {value}" for name, value in list(lost.items())[:5])
         raise Refused(
             f"{node.name}: at its next start the server would not read {product.config} as it stands, but {shown}: another file"
             " is read after it (/etc/mysql/my.cnf after its !includedir, a name that sorts later), or its folder is not read."
-            " Mend that, then run this again. It was put back as it was."
+            f" Mend that, then run this again.{' It was put back as it was.' if written else ''}"
         )
     return node.done(lost)

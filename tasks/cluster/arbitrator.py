@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nornir_stack.chain import Chain, Check, Stage
+from nornir_stack.chain import Chain, Check, Plan, Stage
 from nornir_stack.errors import Refused
 from nornir_stack.node import Node
-from nornir_stack.select import role, whole
+from nornir_stack.select import hosts, role, whole
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.cluster.judge import disagreement
 from nornir_stack.tasks.cluster.observe import observe_member
@@ -41,12 +41,24 @@ def arbitrator() -> Chain:
 
     It belongs on a machine that fails with neither of them. Each of its hostnames is an address that members reach.
     """
-    counted = Check(observe_member, partial(not_counted, votes=1), DB, within=AGREE_SECONDS)
-    return Chain(
-        "galera.arbitrator",
-        Stage("let it in", [let_in], DB),
-        Stage("run it", [arbitrate], ARBITRATOR, serial=1, until=counted),
-    )
+    return Chain("galera.arbitrator", Stage("let it in", [let_in], DB), Plan("run it", garbd, one_by_one, ARBITRATOR))
+
+
+def garbd(task: Task) -> Result[bool]:
+    """Observe whether garbd runs on this host."""
+    node = Node(task)
+    return node.done(node.read("systemctl", "is-active", _UNIT, ok=None).text == "active")
+
+
+def one_by_one(seen: Seen[bool]) -> Chain:
+    """A stage for each arbitrator, after which the members count it beside those that ran before."""
+    stages = []
+    votes = {name for name, runs in seen.items() if runs}
+    for name in seen.hosts:
+        votes.add(name)
+        counted = Check(observe_member, partial(not_counted, votes=len(votes)), DB, within=AGREE_SECONDS)
+        stages.append(Stage(name, [arbitrate], hosts(name), until=counted))
+    return Chain("arbitrators", *stages)
 
 
 def let_in(task: Task) -> Result[None]:
@@ -59,8 +71,8 @@ def let_in(task: Task) -> Result[None]:
 def let_declared_in(task: Task) -> Result[None]:
     """This member's firewall lets the arbitrators reach Galera's port. Skipped where the inventory has none."""
     node = Node(task)
-    hosts = task.nornir.inventory.hosts
-    sources = [str(hosts[name].hostname) for name in ARBITRATOR.hosts(task.nornir.inventory)]
+    known = task.nornir.inventory.hosts
+    sources = [str(known[name].hostname) for name in ARBITRATOR.hosts(task.nornir.inventory)]
     if not sources:
         return node.skipped("no host has the role arbitrator")
     opened = firewall(task, purpose="arbitrator", ports=[_PORT], sources=sources)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused
-from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.node import Node
 from nornir_stack.select import hosts
 from nornir_stack.tasks.cluster.arbitrator import ARBITRATOR, acquaint, let_declared_in
 from nornir_stack.tasks.cluster.backup import backup_first as backed_up
@@ -23,6 +23,7 @@ from nornir_stack.tasks.cluster.roll import gate
 from nornir_stack.tasks.cluster.rolling import not_safe
 from nornir_stack.tasks.cluster.room import cannot_join, not_left, room
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, Course, planned, proofs
+from nornir_stack.tasks.cluster.unit import shut_down
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, place
 from nornir_stack.tasks.cluster.views import words
 from nornir_stack.tasks.loadbalancer.health import drain_flag
@@ -121,8 +122,10 @@ def _shrinking(seen: Seen[Place], *, name: str, first: Sequence[Plan[Any]] = ())
         raise Refused(f"{name} is not taken out: {' '.join(problems)}")
     left = [host for host, one in seen.items() if one.upkeep and host != name]
     reasons = [f"{words(left)} stay. Take {name} out of the inventory after this: as long as it stands there, it is wanted."]
-    if len(left) % 2 == 0:
-        reasons.append(f"{len(left)} members: if they fall into halves, neither goes on.")
+    listed = [one.upkeep.member.wsrep.arbitrators for _, one in seen.items() if one.upkeep and one.upkeep.member.wsrep]
+    counted = len(left) + max(listed, default=0)
+    if counted % 2 == 0:
+        reasons.append(f"{counted} votes: if they fall into halves, neither goes on.")
     gone = Check(observe_member, partial(not_left, name=name), DB, within=AGREE_SECONDS)
     known = [host for host, one in seen.items() if one.backends and name in {server.name for server in one.backends.servers}]
     leaving = Chain(
@@ -146,7 +149,7 @@ def leave(task: Task) -> Result[None]:
     now = look(node)
     enabled = node.read("systemctl", "is-enabled", product.unit, ok=None).text == "enabled"
     if now.running or enabled:
-        node.change("systemctl", "disable", "--now", product.unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
+        shut_down(node, product.unit, verb=("disable", "--now"), diff=f"-{node.name} serves")
     return node.done()
 
 

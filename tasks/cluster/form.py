@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.cluster.decision import Decision
     from nornir_stack.tasks.cluster.member import Member
 
-SETTLE_SECONDS = 3600.0  # a state transfer that is under way
-AGREE_SECONDS = 120.0  # all members to list a new one, once its server said that it is ready
 
 
 def form(*, missing: Sequence[str] = ()) -> Chain:

@@ -79,7 +79,7 @@ def not_promoted(seen: Seen[Member], name: str, size: int) -> list[str]:
     problems = not_running(seen, name)
     serving = [host for host, member in seen.items() if member.synced]
     following = [host for host, member in seen.items() if member.outside or member.starting]
-    if not problems and len(serving) < size and following:
+    if not problems and len(serving) < size:
         problems += [f"{state_of(host, seen[host])}: not Synced." for host in following]
     return problems
 

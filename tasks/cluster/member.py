@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 ZERO_UUID = "00000000-0000-0000-0000-000000000000"
+TRANSFER_PORT = 4444
 INITIALIZED, JOINING, DONOR, JOINED, SYNCED = range(5)
 """`wsrep_local_state`; a server outside of a Primary component says 0, Initialized."""
 
@@ -131,6 +132,8 @@ class Member:
     """Server processes of this node's own process namespace (containers on it are others' nodes)."""
     ports: frozenset[int] = frozenset()
     """TCP ports that something listens on."""
+    holders: tuple[tuple[int, str], ...] = ()
+    """Process id and name of those who listen on the port of state transfers."""
     wsrep: Wsrep | None = None
     """None: no server answered SQL."""
     node_name: str = ""
@@ -259,6 +262,13 @@ class Member:
         reach: a crash during DDL zeroes the file and not the data. What a cut transfer left is nobody's own.
         """
         return self.suspect and self.recovered is None and bool(self.schemas) and not self.sst_marker
+
+    @property
+    def stale(self) -> tuple[tuple[int, str], ...]:
+        """Who listens for a state transfer although no server runs: left of one that was cut. (0, ""): that cannot be told."""
+        if self.running or TRANSFER_PORT not in self.ports:
+            return ()
+        return self.holders or ((0, ""),)
 
     @property
     def flagged(self) -> bool:

@@ -57,7 +57,7 @@ def rendered(galera: Galera, product: Product, *, name: str, members: Sequence[s
         "innodb_log_file_size": int(galera.log_file_size),
         "binlog_expire": seconds,
         "wsrep_provider": product.provider,
-        "wsrep_cluster_name": galera.cluster_name,
+        "wsrep_cluster_name": f'"{galera.cluster_name}"' if " " in galera.cluster_name else galera.cluster_name,
         "members": list(members),
         "wsrep_node_name": name,
         "wsrep_node_address": str(galera.address),

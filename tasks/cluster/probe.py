@@ -17,7 +17,7 @@ CONFIG = ("/etc/my.cnf", "/etc/my.cnf.d", "/etc/percona-xtradb-cluster.conf.d", 
 SCRIPT = r"""
 # datadir unit bootstrap_unit mount config...
 export LC_ALL=C
-d=${1%/} u=$2 b=$3 m=$4 up=
+d=${1%/} u=$2 b=$3 m=$4 up= t=
 shift 4
 systemctl show -p Id,LoadState,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic "$u" ${b:+"$b"} 2>/dev/null
 echo
@@ -42,7 +42,9 @@ done
 for f in /proc/net/tcp /proc/net/tcp6; do
     [ -r "$f" ] || continue
     { read -r k; while read -r k l r s k; do [ "$s" = 0A ] || break; echo "port ${l##*:}"; done; } <"$f"
+    ! grep -q '^ *[0-9]*: [0-9A-F]*:115C [0-9A-F:]* 0A ' "$f" || t=yes
 done
+[ -z "$t" ] || ss -H -l -t -n -p 'sport = :4444' 2>/dev/null | while IFS= read -r l; do echo "holder $l"; done
 for f in /usr/sbin/mariadbd /usr/sbin/mysqld /usr/libexec/mariadbd /usr/libexec/mysqld; do
     [ -x "$f" ] || continue
     echo "binary $f"
@@ -85,13 +87,17 @@ fi
 echo
 echo "end of look"
 """
-"""POSIX sh, coreutils, util-linux and systemctl; `arguments()` gives its `$1`...; it changes nothing."""
+"""POSIX sh, coreutils, util-linux, systemctl, and ss where something listens for state transfers; it changes nothing.
+
+`arguments()` gives its `$1`...
+"""
 
 _SYSTEM_SCHEMAS = frozenset({"mysql", "sys", "performance_schema", "information_schema", "lost+found"})
 _NO = frozenset({"", "0", "no", "off", "false"})
 _SERVERS = frozenset({"mariadbd", "mysqld", "mysqld_safe", "mariadbd-safe"})
 _PROPERTIES = frozenset({"Id", "LoadState", "ActiveState", "SubState", "MainPID", "ExecMainStartTimestampMonotonic"})
 _UPGRADES = frozenset({"debian-start", "mariadb-upgrade", "mysql_upgrade"})
+_HOLDER = re.compile(r'\("([^"]+)",pid=(\d+)')
 _UNKNOWN = 2**64 - 1
 """How wsrep prints -1."""
 
@@ -122,6 +128,7 @@ class Facts:
     processes: tuple[tuple[int, str], ...] = ()
     argv: tuple[tuple[str, ...], ...] = ()
     ports: frozenset[int] = frozenset()
+    holders: tuple[tuple[int, str], ...] = ()
     installed: bool = False
     program: str = ""
     mounted: bool = True
@@ -154,6 +161,7 @@ def parse(output: bytes) -> Facts:
         processes=tuple((int(pid), name) for pid, _, name in (entry.partition(" ") for entry in said.get("process", ()))),
         argv=tuple(tuple(entry.rstrip("\t").split("\t")) for entry in said.get("argv", ())),
         ports=frozenset(int(port, 16) for port in said.get("port", ())),
+        holders=tuple((int(pid), name) for line in said.get("holder", ()) for name, pid in _HOLDER.findall(line)),
         installed="binary" in said,
         program=said.get("program", [""])[0],
         mounted=said.get("mounted", ["yes"])[0] == "yes",
@@ -301,6 +309,7 @@ def member(
         starts=tuple(block.get("ExecMainStartTimestampMonotonic", "") for block in facts.units.values()),
         pids=tuple(pid for pid, name in facts.processes if name in _SERVERS),
         ports=facts.ports,
+        holders=facts.holders,
         wsrep=None if status is None else wsrep(status, live),
         node_name=setting("wsrep_node_name"),
         node_address=setting("wsrep_node_address"),

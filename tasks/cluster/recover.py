@@ -29,7 +29,8 @@ def recover(*, missing: Sequence[str] = (), keep: str | None = None, backup_firs
     finds.
 
     Load balancers are not told: a member that is not Synced answers 503 to their health checks by itself, and a recovery
-    stops nobody who serves but a side that the operator gave up, and a member that still runs in bootstrap mode.
+    stops nobody who serves but a side that the operator gave up, and a member that still runs in bootstrap mode, which says
+    by its flag that it is drained before it is restarted. One that was bootstrapped serves before the others have joined.
 
     missing: members that are lost; what only they have is given up.
     keep: a member whose history is kept where histories differ; the others' is given up, and they take a full copy.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.errors import Refused
-from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.node import Node
 from nornir_stack.seen import Seen
 from nornir_stack.select import hosts
 from nornir_stack.settings import settings_of
@@ -23,7 +23,7 @@ from nornir_stack.tasks.cluster.product import DB, members
 from nornir_stack.tasks.cluster.roll import back, gate
 from nornir_stack.tasks.cluster.rolling import left_drained, not_safe
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, proofs
-from nornir_stack.tasks.cluster.unit import start
+from nornir_stack.tasks.cluster.unit import shut_down, start
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, Place, place
 from nornir_stack.tasks.cluster.views import words
 from nornir_stack.tasks.loadbalancer.haproxy import haproxy
@@ -184,7 +184,7 @@ def move(task: Task) -> Result[Member]:
         raise Refused(f"{node.name} would bootstrap a second cluster: {'; '.join(now.residue)}. Run galera.recover first.")
     if not now.running or now.node_address != str(galera.address) or now.node_name != node.name:
         if now.running:
-            node.change("systemctl", "stop", product.unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
+            shut_down(node, product.unit, diff=f"-{node.name} serves")
         node.then(configure)
         start(node, product.unit, diff=f"+{node.name} joins at {galera.address}")
     return node.done(lambda: look(node))

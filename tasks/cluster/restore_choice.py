@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from nornir_stack.errors import Refused
@@ -217,7 +218,7 @@ def _word(now: Seen[Member], wish: Wish, cluster: str) -> None:
     full = [f"{host} ({one.position})" for host, one in now.items() if holds(one)]
     if full and wish.over != cluster:
         raise Refused(
-            f"There is data of a cluster on {words(full)}: it would be replaced. If that is meant, say over={cluster}."
+            f"There is data of a cluster on {words(full)}: it would be replaced. If that is meant, say over={quote(cluster)}."
         )
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from nornir_stack.chain import Bound, Chain, Check, Plan, Stage, do
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused
-from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.node import Node
 from nornir_stack.select import hosts
+from nornir_stack.tasks.cluster.acts import ready
 from nornir_stack.tasks.cluster.certificates import look_before
 from nornir_stack.tasks.cluster.judge import not_grown, not_running
 from nornir_stack.tasks.cluster.observe import look, member_of, observe_member
@@ -17,7 +18,7 @@ from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.release import other_release
 from nornir_stack.tasks.cluster.rolling import not_back, not_safe, turns
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, proofs
-from nornir_stack.tasks.cluster.unit import start
+from nornir_stack.tasks.cluster.unit import shut_down, start
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, place, to_upgrade
 from nornir_stack.tasks.loadbalancer.health import drain_flag
 from nornir_stack.tasks.loadbalancer.runtime import backends, set_server
@@ -134,7 +135,9 @@ def restarted(task: Task) -> Result[Member]:
     """Restart this member, or start it where it is down; it returns when its server says that it is ready."""
     node = Node(task)
     _, product = member_of(node)
-    _refuse_residue(node)
+    now = _refuse_residue(node)
+    if not now.running:
+        ready(node, now)
     start(node, product.unit, verb="restart", diff=f"+{node.name} restarts")
     return node.done(lambda: look(node))
 
@@ -143,9 +146,11 @@ def upgraded(task: Task) -> Result[Member]:
     """Stop this member, install its packages' newest versions, start it, and mend its system tables if that is needed."""
     node = Node(task)
     _, product = member_of(node)
-    _refuse_residue(node)
+    now = _refuse_residue(node)
+    if not now.running:
+        ready(node, now)
     manager = MANAGERS[family(node).manager]
-    node.change("systemctl", "stop", product.unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
+    shut_down(node, product.unit, diff=f"-{node.name} serves")
     work = to_upgrade(node)
     node.change(manager.transaction(work, LOCK_SECONDS), what=f"upgrade {' '.join(work.install)}", repeatable=True)
     node.change("systemctl", "daemon-reload", repeatable=True)
@@ -172,7 +177,8 @@ def lists(task: Task) -> Result[None]:
     return node.done()
 
 
-def _refuse_residue(node: Node) -> None:
+def _refuse_residue(node: Node) -> Member:
     now = look(node)
     if now.residue:
         raise Refused(f"{node.name} would bootstrap a second cluster: {'; '.join(now.residue)}. Run galera.recover first.")
+    return now

@@ -1,4 +1,4 @@
-"""Whether a member may join: the others well, and room for a full copy; and whether one has left. Pure but for the look."""
+"""Whether a member may start and join: the others well, room, nothing left of a copy that was cut. Pure but for the look."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from nornir_stack.command import sh
 from nornir_stack.node import Node
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.cluster.judge import disagreement, unhealthy
+from nornir_stack.tasks.cluster.member import TRANSFER_PORT
 from nornir_stack.tasks.cluster.observe import look, member_of
 from nornir_stack.tasks.cluster.release import no_copy, version
+from nornir_stack.tasks.cluster.views import words
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -27,6 +29,9 @@ server=$(command -v mariadbd || command -v mysqld) && "$server" --no-defaults --
 """
 _SIZE_SECONDS = 50.0
 _SPARE = 1.1  # what is written while the copy is taken
+_LEAST_BYTES = 16 << 20  # InnoDB makes its temporary tablespace anew at each start (ibtmp1:12M)
+RECEIVERS = frozenset({"socat", "rsync", "nc", "ncat", "netcat", "stunnel"})
+"""What receives a state transfer on the joiner's side (wsrep_sst_mariabackup, wsrep_sst_rsync)."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def cannot_join(seen: Seen[Room], name: str) -> list[str]:
     behind = mine.member.position
     if not behind.known or not any(wsrep.keeps(behind.seqno) for wsrep in serving):  # it takes a full copy
         problems += no_copy(name, mine.version, {host: one.version for host, one in seen.items() if one.member.serves})
-    return problems + no_room(seen, name)
+    return problems + cannot_start(name, mine.member) + no_room(seen, name)
 
 
 def no_room(seen: Seen[Room], name: str) -> list[str]:
@@ -77,6 +82,23 @@ def no_room(seen: Seen[Room], name: str) -> list[str]:
     needed = max((one.data_bytes for host, one in seen.items() if host != name), default=0) * _SPARE
     have = free + seen[name].data_bytes
     return [f"{name}: a full copy needs {_gib(needed)} and it has room for {_gib(have)}."] if have < needed else []
+
+
+def cannot_start(name: str, member: Member, *, joins: bool = True) -> list[str]:
+    """Why the server of a member that is down would not start: no room at all; or, where it `joins`, somebody has its port."""
+    problems = []
+    free = member.free_bytes
+    if not member.running and free is not None and free < _LEAST_BYTES:
+        problems.append(f"{name} has {free >> 20} MiB free on the disk of its data, where no server starts: make room.")
+    if joins and [program for _, program in member.stale if program not in RECEIVERS]:
+        problems.append(f"{left_of_transfer(name, member)}, and is nothing of Galera's: end it (ss -ltnp).")
+    return problems
+
+
+def left_of_transfer(name: str, member: Member) -> str:
+    """One clause, if somebody waits for a state transfer although no server runs."""
+    holders = [f"{program} (process {pid})" if pid else "something" for pid, program in member.stale]
+    return f"{name}: {words(holders)} listens on port {TRANSFER_PORT}, where a full copy would come" if holders else ""
 
 
 def cannot_keep(seen: Seen[Room], name: str) -> list[str]:

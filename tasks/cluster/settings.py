@@ -11,12 +11,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from nornir.core.inventory import Host, Inventory
 
 from nornir_stack.secret import Secret
+from nornir_stack.select import role
 from nornir_stack.settings import AbsolutePath, Address, Claim, Count, Finding, Number, Text, form
 from nornir_stack.size import Size
 from nornir_stack.tasks.cluster import dangers
 
 Identifier = Annotated[str, form(r"[A-Za-z0-9_$]{1,64}", "a plain name: up to 64 letters, digits, _ and $")]
 Setting = Annotated[str, form(r"[A-Za-z0-9_-]+", "the name of a server setting")]
+_CLUSTER = r"(?=.{1,32}$)[\w.-]+( +[\w.-]+)*"  # Debian's own default is "MariaDB Galera Cluster"
 _GRANT = re.compile(r"[A-Z][A-Z ,]*(\([\w, ]+\))? ON (\*|[\w$`%]+)\.(\*|[\w$`]+)( WITH GRANT OPTION)?")
 _LOG_FILE_SIZE = Size(96 << 20)
 _GCACHE_SIZE = Size(128 << 20)
@@ -74,7 +76,7 @@ class Galera:
 
     key: ClassVar[str] = "galera"
 
-    cluster_name: Annotated[str, form(r"[\w.-]{1,32}", "a cluster's name: up to 32 letters, digits, _, . and -")]
+    cluster_name: Annotated[str, form(_CLUSTER, "a cluster's name: up to 32 letters, digits, _, ., - and blanks inside")]
     address: Address  # this member's own, by default its hostname
     network: Text = "data"
     product: Literal["mariadb", "percona"] = "mariadb"
@@ -122,15 +124,17 @@ class Galera:
         yield Claim("address", self.address, self.network)
 
     @staticmethod
-    def judge(mine: Mapping[str, "Galera"], _inventory: Inventory) -> Iterator[Finding]:
-        """What members must have in common, and how many they should be."""
+    def judge(mine: Mapping[str, "Galera"], inventory: Inventory) -> Iterator[Finding]:
+        """What members must have in common, and how many votes they should be with their arbitrators."""
         clusters: defaultdict[str, dict[str, Galera]] = defaultdict(dict)
         for name, galera in mine.items():
             clusters[galera.cluster_name].setdefault(name, galera)
             yield from _dangers(name, galera)
+        votes = len(role("arbitrator").hosts(inventory))  # in the cluster of the first member: galera.arbitrator
         for cluster, members in clusters.items():
-            yield from _size(cluster, members)
+            yield from _size(cluster, members, votes)
             yield from _agreement(members)
+            votes = 0
 
 
 _COMMON = ("network", "product", "release", "sst_method", "sst_user", "sst_password", "root_password", "schemas", "users")
@@ -147,10 +151,11 @@ def _dangers(name: str, galera: Galera) -> Iterator[Finding]:
             yield Finding(name, f"extra.{setting}", text.partition(": ")[2], warning=True)
 
 
-def _size(cluster: str, members: Mapping[str, Galera]) -> Iterator[Finding]:
-    if len(members) % 2 == 0:
+def _size(cluster: str, members: Mapping[str, Galera], arbitrators: int) -> Iterator[Finding]:
+    if (len(members) + arbitrators) % 2 == 0:
         last = list(members)[-1]
-        text = f"{cluster!r} has {len(members)} members: if it falls into halves, neither goes on: take an odd number"
+        more = f" and {arbitrators} arbitrator{'s' * (arbitrators > 1)}" if arbitrators else ""
+        text = f"{cluster!r} has {len(members)} members{more}: if it falls into halves, neither goes on: take an odd number"
         yield Finding(last, "cluster_name", text, warning=True)
 
 

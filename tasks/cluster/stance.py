@@ -56,9 +56,13 @@ class Stance:
     tls: bool = False
 
 
+def _bare(value: str) -> str:
+    return value.strip().strip("\"'").rstrip("/")
+
+
 def plain(value: str) -> str:
     """A value, so that `ON` and `1`, `128M` and `134217728`, `"/a/"` and `/a` are the same."""
-    text = value.strip().strip("\"'").rstrip("/").lower()
+    text = _bare(value).lower()
     if text in _WORDS:
         return _WORDS[text]
     if found := re.fullmatch(r"(\d+)([kmg])", text):
@@ -82,7 +86,7 @@ def refusals(seen: Seen[Stance]) -> list[str]:
     for host, one in seen.items():
         for name in _IDENTITY:
             runs, wanted = one.runs.get(name, ""), one.wanted.get(name, "")
-            if runs and wanted and plain(runs) != plain(wanted):
+            if runs and wanted and _bare(runs) != _bare(wanted):  # a cluster's name and a path differ by case, too
                 problems.append(
                     f"{host}: {_named(name)} is {wanted} in the inventory, its server runs with {_shown(name, runs)}: set that."
                 )
@@ -134,10 +138,24 @@ def reasons(seen: Seen[Stance]) -> list[str]:
         for name, runs, wanted in differences(one):
             text = f"{name}: {runs} runs, {wanted} is wanted: set in the file now, and read at a restart (galera.roll)."
             found.setdefault(text, []).append(host)
+        for text in given_up(one):
+            found.setdefault(text, []).append(host)
         for path, names in others(one).items():
             text = f"{path} also sets {words(names)}: ours is read after it and wins; take them out there."
             found.setdefault(text, []).append(host)
     return [f"{words(hosts)}: {text}" for text, hosts in found.items()]
+
+
+def given_up(one: Stance) -> list[str]:
+    """Provider options that somebody set in a file, such as pc.weight, and that ours, which replaces them, has not."""
+    value, path = one.says.get("wsrep_provider_options", ("", one.ours))
+    if path == one.ours:
+        return []
+    ours, theirs = (
+        dict(part.strip().partition("=")[::2] for part in _bare(text).split(";") if part.strip())
+        for text in (one.wanted.get("wsrep_provider_options", ""), value)
+    )
+    return [f"{path}: the provider's option {name.strip()} is given up at a restart." for name in theirs if name not in ours]
 
 
 def others(one: Stance) -> dict[str, list[str]]:

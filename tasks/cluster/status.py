@@ -32,6 +32,7 @@ def status(
     certification_failures: int = 10,
     disk_free: float = 0.1,
     clock: float = 1.0,
+    join: float = 1800.0,
     window: float = 2.0,
     textfile: str = "",
 ) -> Chain:
@@ -45,10 +46,11 @@ def status(
     certification_failures: the most transactions that may fail certification within the window.
     disk_free: the least of the data's disk, 0 to 1, that has to be free.
     clock: the most seconds by which the members' clocks may differ.
+    join: the most seconds for which a member may be starting, joining or a donor, before it is said to take long.
     window: seconds over which is counted.
     textfile: a folder on the members where node_exporter's textfile collector reads: each gets its numbers in galera.prom.
     """
-    limits = Limits(flow_control, receive_queue, certification_failures, disk_free, clock)
+    limits = Limits(flow_control, receive_queue, certification_failures, disk_free, clock, join)
     judged = partial(_judged, limits=limits, missing_ok=tuple(missing))
     parts: list[Stage | Plan[Vitals]] = [Plan("members", do(vitals, window=window), judged, DB)]
     if textfile:
@@ -86,6 +88,7 @@ def exposition(one: Vitals, *, cluster: str, name: str) -> str:
         ("galera_disk_free_bytes", "Free on the file system of the data", one.disk_free),
         ("galera_disk_size_bytes", "Size of the file system of the data", one.disk_size),
         ("galera_clock_offset_seconds", "Ahead of the clock of the machine that watches", one.clock_offset),
+        ("galera_under_way_seconds", "Starting, joining or a donor for so long", one.under_way),
     ]
     if wsrep is not None:
         found += [

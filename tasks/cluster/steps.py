@@ -28,7 +28,7 @@ from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.cluster.position import recover_position, roll_back_prepared
 from nornir_stack.tasks.cluster.product import DB
 from nornir_stack.tasks.cluster.release import newer_among, no_copy, version
-from nornir_stack.tasks.cluster.room import cannot_keep, no_room, room
+from nornir_stack.tasks.cluster.room import cannot_keep, cannot_start, left_of_transfer, no_room, room
 from nornir_stack.tasks.cluster.save import save_state
 from nornir_stack.tasks.cluster.views import unknown, words
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.cluster.member import Member, Position
     from nornir_stack.tasks.cluster.release import Version
 
-SETTLE_SECONDS = 3600.0  # a state transfer that is under way
+SETTLE_SECONDS = 3600.0  # a donor, beyond its joiner's last sign (a backup, or a copy for nobody of ours)
 EXPEL_SECONDS = 60.0  # the others to expel a member that crashed or hung just now (evs.inactive_timeout, pc.wait_prim)
 AGREE_SECONDS = 120.0  # all members to list a new one, once its server said that it is ready
 _LOOKS_MORE = 3  # looks beyond one for each member, before the members are said not to settle
@@ -111,7 +111,7 @@ def planned(seen: Seen[Member], *, course: Course) -> Chain:
         raise Refused("the members were looked at again and again and did not settle: look at them with galera.observe")
     if isinstance(decision, Wait):
         settled = Check(observe_member, still_under_way, DB, within=SETTLE_SECONDS)
-        stage = Stage("settle", [], hosts(*decision.members), until=settled)
+        stage = Stage("settle", [acts.settle], hosts(*decision.members), until=settled)
         return Chain("wait", stage, course.after(decision), reasons=[decision.reason])
     if decision == course.last:
         raise Refused("what was done just now would be done again: it changed nothing that decides")
@@ -139,12 +139,12 @@ def _preliminary(decision: RecoverPositions | Stop | Promote, seen: Seen[Member]
 
 
 def _reunion(seen: Seen[Member]) -> list[Stage]:
-    """Where those who run outside are a majority and do not all count each other, they may become Primary by themselves."""
+    """Where those who run outside do not all count each other, they may become Primary by themselves as soon as they do:
+    whether they have the votes for it is not known here (arbitrators, pc.weight).
+    """
     outside = {host: member.wsrep for host, member in seen.items() if member.outside and member.wsrep}
-    apart = any(wsrep.size < len(outside) for wsrep in outside.values())
-    if not apart or 2 * len(outside) <= len(seen.hosts):
-        return []
-    return [Stage("find each other", [acts.find_each_other], hosts(*outside))]
+    apart = any(wsrep.size - wsrep.arbitrators < len(outside) for wsrep in outside.values())
+    return [Stage("find each other", [acts.find_each_other], hosts(*outside))] if apart else []
 
 
 def _still_without(seen: Seen[Member], *, decision: Promote, lost: tuple[str, ...]) -> Chain:
@@ -196,6 +196,16 @@ def _may_copy(decision: Form, host: str, seen: Seen[Member]) -> bool:
     return not any(one.serves and one.wsrep and one.wsrep.keeps(member.position.seqno) for _, one in seen.items())
 
 
+def _takes_copy(decision: Form, host: str, seen: Seen[Member]) -> bool:
+    """Whether a joiner certainly takes a full copy: who is bootstrapped may still have what it missed, and one that crashed may
+    stand near enough.
+    """
+    blank = host in decision.discard or bool(seen[host].prepared) or seen[host].position.blank
+    if decision.mandate:
+        return blank and not decision.mandate.fresh  # of a new cluster there is nothing to be copied
+    return blank or (seen[host].position.known and _may_copy(decision, host, seen))
+
+
 def _without(decision: Form, stuck: Iterable[str], lost: Sequence[str]) -> str:
     """The command that leaves them out."""
     mandate = decision.mandate
@@ -205,9 +215,15 @@ def _without(decision: Form, stuck: Iterable[str], lost: Sequence[str]) -> str:
 
 
 def _form(decision: Form, seen: Seen[Member], course: Course) -> Chain:
-    if problems := _copies(decision, seen, course.lost):
+    problems = _copies(decision, seen, course.lost)
+    problems += [said for name in decision.clear_residue for said in acts.not_cleared(name, seen[name])]
+    problems += [said for name in decision.joiners for said in cannot_start(name, seen[name])]
+    if decision.mandate:
+        problems += cannot_start(decision.mandate.host, seen[decision.mandate.host], joins=False)
+    if problems:
         raise Refused(" ".join(problems))
-    reasons = [*decision.reasons, *decision.losses]
+    left = [said for name in decision.joiners if (said := left_of_transfer(name, seen[name]))]
+    reasons = [*decision.reasons, *decision.losses, *(f"{said}: left of one that was cut, it is ended." for said in left)]
     kept = [host for host in decision.discard if course.keep and (seen[host].data or seen[host].running)]
     if kept:
         reasons.append(f"What {words(kept)} had is kept there, as the data folder with .given-up-TIME at its end.")
@@ -267,10 +283,9 @@ def steps(decision: Form, seen: Seen[Member], lost: tuple[str, ...], *, keep: bo
                 until=Check(observe_member, partial(not_running, name=leader), DB, within=AGREE_SECONDS),
             )
         )
-    copied = bool(decision.mandate is None or not decision.mandate.fresh)  # there is something to be copied
     for name in decision.joiners:
         position = NOWHERE if name in decision.discard else seen[name].position
-        if position.blank and copied:
+        if _takes_copy(decision, name, seen):
             found.append(Stage(f"room on {name}", [], hosts(name), until=Check(room, partial(no_room, name=name), DB)))
         found.append(joining(name, position))
     for name in decision.restart_normally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused, UsageError
-from nornir_stack.node import CHANGE_SECONDS, Node
+from nornir_stack.node import Node
 from nornir_stack.select import hosts
 from nornir_stack.sql import Sql
 from nornir_stack.tasks.cluster.acts import ready
@@ -24,7 +24,7 @@ from nornir_stack.tasks.cluster.release import Fitness, going_back, named, not_k
 from nornir_stack.tasks.cluster.roll import back, gate
 from nornir_stack.tasks.cluster.source import source
 from nornir_stack.tasks.cluster.steps import AGREE_SECONDS, proofs
-from nornir_stack.tasks.cluster.unit import start
+from nornir_stack.tasks.cluster.unit import shut_down, start
 from nornir_stack.tasks.cluster.upgrading import NO_RELEASE, Standing, before_sources, down, fits, nobody_yet, turns
 from nornir_stack.tasks.cluster.upkeep import LOADBALANCER, place
 from nornir_stack.tasks.loadbalancer.health import drain_flag
@@ -200,7 +200,7 @@ def renew(task: Task) -> Result[Member]:
 def _stop(node: Node, unit: str, fit: Fitness) -> None:
     mode = _QUICK if fit.change_buffering == "none" else _MERGED
     Sql(node).change("SET GLOBAL innodb_fast_shutdown = %s", mode, what=f"innodb_fast_shutdown = {mode}", repeatable=True)
-    node.change("systemctl", "stop", unit, timeout=CHANGE_SECONDS, diff=f"-{node.name} serves")
+    shut_down(node, unit, diff=f"-{node.name} serves")
 
 
 def _install(node: Node, unit: str, release: str, todo: Work, ahead: Forecast) -> None:

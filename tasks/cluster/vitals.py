@@ -11,9 +11,11 @@ from nornir_stack.errors import DatabaseFailed
 from nornir_stack.node import Node
 from nornir_stack.seen import Seen
 from nornir_stack.sql import Sql
-from nornir_stack.tasks.cluster.judge import not_complete
+from nornir_stack.tasks.cluster.judge import not_complete, state_of
 from nornir_stack.tasks.cluster.member import DONOR
 from nornir_stack.tasks.cluster.observe import look, member_of
+from nornir_stack.tasks.cluster.room import left_of_transfer
+from nornir_stack.tasks.loadbalancer.health import DRAIN_FLAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +26,30 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.cluster.member import Member
 
 _NANOSECONDS = 1e9
+# Third, in seconds: how long the unit has been starting, and the oldest program of a state transfer has run. (Those of
+# containers are not its.)
 _NODE = r"""
 export LC_ALL=C
 d=$1
 while [ -n "$d" ] && [ ! -d "$d" ]; do d=${d%/*}; done
 stat -f -c '%b %a %S' -- "${d:-/}"
 date +%s.%N
+read -r up rest </proc/uptime
+begun=$(systemctl show -p InactiveExitTimestampMonotonic --value -- "$2" 2>/dev/null)
+oldest=0
+for p in /proc/[0-9]*; do
+    IFS= read -r c 2>/dev/null <"$p/comm" || continue
+    case $c in wsrep_sst_*) ;; *) continue;; esac
+    n=
+    while read -r k v w; do
+        case $k in NSpid:) n=$w;; State:) case $v in Z) n=zombie;; esac;; esac
+    done 2>/dev/null <"$p/status"
+    [ -z "$n" ] || continue
+    age=$(ps -o etimes= -p "${p#/proc/}" 2>/dev/null)
+    [ "${age:-0}" -le "$oldest" ] || oldest=$age
+done
+echo "$(( ${up%.*} - ${begun:-0} / 1000000 )) $((oldest))"
+if [ -e "$3" ]; then echo drained; else echo served; fi
 """
 _COUNTERS = (
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_flow_control_paused_ns', 'wsrep_local_cert_failures',"
@@ -64,6 +84,10 @@ class Vitals:
     disk_free: int
     clock_offset: float
     rates: Rates | None = None
+    under_way: int = 0
+    """Seconds for which it has been starting, joining, or a donor, as far as its node tells; 0: it is not, or nobody knows."""
+    drained: bool = False
+    """Its drain flag is set: it answers no load balancer, however well it is."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +99,33 @@ class Limits:
     certification_failures: int
     disk_free: float
     clock: float
+    join: float = 1800.0
 
 
 def vitals(task: Task, *, window: float = 2.0) -> Result[Vitals]:
     """Observe a member and, over `window` seconds, what it counts: the server's own numbers reach back to its start."""
     node = Node(task)
-    galera, _ = member_of(node)
+    galera, product = member_of(node)
     member = look(node)
     before = time.time()
-    blocks, now = node.read(sh(_NODE, galera.datadir, label="look at disk and clock")).lines
+    look_at = sh(_NODE, galera.datadir, product.unit, DRAIN_FLAG, label="look at disk and clock")
+    blocks, now, ages, flag = node.read(look_at).lines
     offset = float(now) - (before + time.time()) / 2
     size, free, block = map(int, blocks.split())
     rates = _counted(node, window) if member.wsrep else None
-    return node.done(Vitals(member, size * block, free * block, round(offset, 3), rates))
+    since = under_way(member, *map(int, ages.split()))
+    return node.done(Vitals(member, size * block, free * block, round(offset, 3), rates, since, flag == "drained"))
+
+
+def under_way(member: Member, unit: int, transfer: int) -> int:
+    """For how many seconds a member has been starting, joining or a donor: its `unit` and its state `transfer` tell.
+
+    A server that runs and joins again, or catches up, may have been well since its start: then only a transfer tells.
+    """
+    wsrep = member.wsrep
+    if member.starting and member.unit == "activating":
+        return max(unit, transfer)
+    return transfer if member.starting or (wsrep is not None and wsrep.state == DONOR) else 0
 
 
 def _counted(node: Node, window: float) -> Rates | None:
@@ -132,6 +170,13 @@ def unwell(seen: Seen[Vitals], *, limits: Limits, missing_ok: Sequence[str] = ()
 
 def _strained(name: str, one: Vitals, limits: Limits) -> list[str]:
     problems = []
+    if one.under_way > limits.join:
+        minutes = f"for {one.under_way / 60:.0f} minutes"
+        problems.append(f"{state_of(name, one.member)} {minutes}: look whether its data, or its joiner's, still grow.")
+    if one.drained:
+        problems.append(f"{name} is drained ({DRAIN_FLAG}): load balancers send nobody to it. galera.roll puts it back.")
+    if said := left_of_transfer(name, one.member):
+        problems.append(f"{said}: it is left of one that was cut (galera.recover ends it).")
     if one.disk_size and one.disk_free / one.disk_size < limits.disk_free:
         problems.append(f"{name} has {one.disk_free / one.disk_size:.0%} of the disk of its data left.")
     if one.rates is None:

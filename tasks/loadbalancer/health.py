@@ -30,6 +30,7 @@ SCRIPT = "/usr/local/sbin/galera-health"
 SOCKET = "galera-health.socket"
 UNITS = "/etc/systemd/system"
 DRAIN_FLAG = "/run/galera-health.drained"
+NOTICE_SECONDS = 4.0  # a load balancer, that a member is drained: two health checks (inter, fastinter, fall of haproxy.cfg)
 _ANSWER_SECONDS = 10.0
 _RETRIES = 6  # 0.2 seconds, doubled six times (tcp(7), tcp_retries2)
 

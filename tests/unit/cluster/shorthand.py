@@ -6,7 +6,8 @@ A member is a state and its details: `synced A 118`, `down A 118 flag`, `crashed
     unready                       Primary, Synced, but wsrep_ready OFF        conf=7         wsrep_cluster_conf_id (else 3)
     outside                       runs with Galera in no Primary component    size=4         wsrep_cluster_size (else as listed)
     starting receiving            unit activating; with a state transfer      v=11.4.2       its version (else 10.11.6)
-    silent                        active, answers no SQL                      new            started to bootstrap
+    silent crashing               active, answers no SQL; in systemd's        new            started to bootstrap
+                                  loop of restarts
     standalone                    runs without Galera                         residue        something left of a bootstrap
     down                          stopped cleanly, A 118 in grastate.dat      flag           safe_to_bootstrap: 1
     crashed                       grastate.dat says A, -1                     recovered=A:9  --wsrep-recover printed this
@@ -103,6 +104,7 @@ def asleep(base: Member, state: str, here: Position) -> Member:
         "empty": base,
         "starting": replace(crashed, unit="activating", main_pid=7, pids=(7,)),
         "receiving": replace(crashed, unit="activating", main_pid=7, pids=(7,), sst=("wsrep_sst_rsync",)),
+        "crashing": replace(crashed, unit="activating", sub_state="auto-restart"),
         "silent": replace(crashed, unit="active", main_pid=7, pids=(7,)),
         "standalone": replace(base, unit="active", main_pid=7, pids=(7,), data=True, wsrep=Wsrep(on=False)),
     }
@@ -125,7 +127,7 @@ def details(made: Member, words: list[str], given: Mapping[str, str]) -> Member:
     return replace(
         made,
         new_cluster="new" in words,
-        residue=("a file is left over",) if "residue" in words else (),
+        residue=("the file /run/mysqld/wsrep-new-cluster is left over",) if "residue" in words else (),
         version=given.get("v", made.version) or None,
         prepared=int(given.get("xa", 0)),
         flush_log_at_commit=int(given["flush"]) if "flush" in given else None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
+from nornir_stack.tasks.cluster import adopt, prepare
 from nornir_stack.tasks.cluster.adopt import adopting
 from nornir_stack.tasks.cluster.stance import Stance, differences, options, others, overruled, plain, reasons, refusals
 from tests.unit.cluster.shorthand import cluster
@@ -82,6 +84,7 @@ def test_a_member_that_runs_as_wanted() -> None:
             "galera.datadir is /var/lib/mysql in the inventory, its server runs with /data/mysql",
         ),
         ({"runs": {**RUNS, "wsrep_cluster_name": "my_cluster"}}, "galera.cluster_name is shop"),
+        ({"runs": {**RUNS, "wsrep_cluster_name": "Shop"}}, "galera.cluster_name is shop"),
         ({"runs": {**RUNS, "wsrep_node_address": "192.168.7.1"}}, "galera.address is 10.0.0.1"),
         ({"runs": {**RUNS, "port": "3307"}}, "listens on port 3307"),
         ({"encrypts": True}, "the inventory has no tls"),
@@ -101,6 +104,14 @@ def test_a_cluster_that_is_not_well(line: str) -> None:
     """Only a cluster whose members are exactly those of the inventory, all Synced, is adopted."""
     with pytest.raises(Refused, match="Not adopted"):
         adopting(seen({**WELL, "db3": line}))
+
+
+def test_a_name_with_blanks() -> None:
+    """Quoted in the file, bare in the server's variable: the same cluster (Debian's own default)."""
+    name = "MariaDB Galera Cluster"
+    found = seen(WELL, wanted={**WANTED, "wsrep_cluster_name": f'"{name}"'}, runs={**RUNS, "wsrep_cluster_name": name})
+    assert refusals(found) == []
+    assert overruled({"wsrep_cluster_name": f'"{name}"'}, [f"--wsrep_cluster_name={name}"]) == {}
 
 
 def test_what_a_restart_would_change() -> None:
@@ -126,6 +137,15 @@ def test_other_files_that_say_the_same() -> None:
     assert others(replace(seen()["db1"], says=says)) == {"/etc/mysql/my.cnf": ["wsrep_sst_method"]}
 
 
+def test_provider_options_that_ours_replace() -> None:
+    """Each that somebody set (a vote's weight) is named: at a restart ours are read in their place."""
+    theirs = {"wsrep_provider_options": ("gcache.size=1G; pc.weight=2;evs.keepalive_period = PT3S", "/etc/mysql/my.cnf")}
+    found = [text for text in reasons(seen(says=theirs)) if "provider's option" in text]
+    assert [text.split(" ")[-7] for text in found] == ["pc.weight", "evs.keepalive_period"], found
+    ours = {"wsrep_provider_options": (theirs["wsrep_provider_options"][0], "/ours.cnf")}
+    assert [text for text in reasons(seen(says=ours)) if "provider's option" in text] == []
+
+
 def test_the_options_of_a_file() -> None:
     """Of [mysqld] alone, comments left out."""
     text = "# head\n[mysqld]\nuser = mysql\n# max = 3\nwsrep_on=ON\n\n[sst]\nencrypt = 3\n"
@@ -140,3 +160,24 @@ def test_what_another_file_overrules() -> None:
         "user": "nothing",
     }
     assert overruled({"wsrep_on": "ON"}, effective) == {}
+
+
+@pytest.mark.parametrize("effects", [[], ["written"]], ids=["written by a run that was cut", "written now"])
+def test_a_file_that_is_overruled(effects: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused whoever wrote it: put back only where this run did, for nobody knows what was there before another."""
+    written: list[str] = []
+    node = SimpleNamespace(
+        name="db1",
+        dry_run=False,
+        gate=SimpleNamespace(effects=effects),
+        read_file=lambda _: "before",
+        write_file=lambda _, text: written.append(text),
+        read=lambda _: SimpleNamespace(lines=["--wsrep_on=OFF"]),
+    )
+    monkeypatch.setattr(adopt, "Node", lambda _: node)
+    monkeypatch.setattr(adopt, "member_of", lambda _: (None, SimpleNamespace(config="/ours.cnf")))
+    monkeypatch.setattr(adopt, "rendered", lambda *_: "[mysqld]\nwsrep_on = ON\n")
+    monkeypatch.setattr(prepare, "configure", lambda _: None)
+    with pytest.raises(Refused, match="wsrep_on = OFF: another file"):
+        adopt.take_over(None)  # type: ignore[arg-type]
+    assert written == ["before"] * len(effects)

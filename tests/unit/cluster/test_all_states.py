@@ -39,7 +39,7 @@ WITH_POSITION: tuple[str, ...] = (
     "down flag",
 )
 WITH_POSITION += ("recovered", "recovered xa=1", "standalone")
-WITH_UUID = ("starting", "receiving", "silent", "crashed", "recovered -1")
+WITH_UUID = ("starting", "receiving", "silent", "crashing", "crashed", "recovered -1")
 OTHERS: tuple[str, ...] = (
     "unsafe",
     "unsafe recovered=A:3",
@@ -71,13 +71,13 @@ class Variant:
 
     @property
     def up(self) -> bool:
-        return self.state in LIVE or self.state in {"starting", "receiving", "silent", "standalone"}
+        return self.state in LIVE or self.state in {"starting", "receiving", "silent", "crashing", "standalone"}
 
     @property
     def hidden(self) -> bool:
         """Not known well enough to act on anyone."""
         foreign = self.state == "standalone" and (self.letter != "0" or "schemas" in self.line)
-        return self.state in {"gone", "silent"} or "unmounted" in self.line or "uninstalled" in self.line or foreign
+        return self.state in {"gone", "silent", "crashing"} or "unmounted" in self.line or "uninstalled" in self.line or foreign
 
     @property
     def busy(self) -> bool:

@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from nornir_stack.tasks.cluster.judge import not_complete, not_grown, not_running, state_of, unhealthy, unsettled
+from nornir_stack.tasks.cluster.judge import (
+    not_complete,
+    not_grown,
+    not_promoted,
+    not_running,
+    state_of,
+    still_under_way,
+    unhealthy,
+    unsettled,
+)
 from nornir_stack.tasks.cluster.member import Member, Wsrep
 from tests.unit.cluster.shorthand import cluster
 
@@ -41,11 +50,12 @@ def test_a_complete_cluster_has_no_problem() -> None:
         ("starting A", "db3 is starting: not Synced."),
         ("receiving A", "db3 is starting and receives a state transfer: not Synced."),
         ("silent A", "db3 runs but answers no SQL: not Synced."),
+        ("crashing A", "db3 fails and is started again and again: not Synced."),
         ("standalone", "db3 runs without Galera: not Synced."),
         ("synced A 9 conf=4", "The members are in different configurations (wsrep_cluster_conf_id 3 and 4)."),
         ("synced A 9 size=4", "db3 counts 4 members where 3 live."),
         ("synced A 9 lists=db1,db3,dbX", "db3 does not list db2."),
-        ("synced A 9 residue", "db3 is left in bootstrap mode: a file is left over."),
+        ("synced A 9 residue", "db3 is left in bootstrap mode: the file /run/mysqld/wsrep-new-cluster is left over."),
     ],
 )
 def test_what_makes_it_incomplete(line: str, problem: str) -> None:
@@ -81,6 +91,22 @@ def test_who_is_under_way() -> None:
     upgrading = "db1 upgrades its system tables (mariadb-upgrade)"
     assert unsettled(cluster({"db1": "synced A 9 upgrading"})) == [f"{upgrading}: wait."]
     assert not_running(cluster({"db1": "synced A 9 upgrading"}), "db1") == [f"{upgrading}: wait."]
+
+
+def test_a_donor_is_waited_for_too() -> None:
+    """Where a course waits until all have settled; nobody else is named."""
+    seen = cluster({"db1": "donor A 9", "db2": "receiving 0", "db3": "synced A 9"})
+    assert still_under_way(seen) == [
+        "db1 is a donor (wsrep_local_state 2): wait.",
+        "db2 is starting and receives a state transfer: wait.",
+    ]
+
+
+def test_a_promotion_is_over_when_those_beside_it_are_there() -> None:
+    """One that is still joining is waited for; as long as the promoted one is not there itself, it alone is named."""
+    joining = not_promoted(cluster({"db1": "synced A 9", "db2": "joined A 9"}), "db1", 2)
+    assert joining == ["db2 is Primary but not ready (wsrep_ready): not Synced."]
+    assert len(not_promoted(cluster({"db1": "outside A 9", "db2": "outside A 9"}), "db1", 2)) == 1
 
 
 def test_sides_of_a_split() -> None:

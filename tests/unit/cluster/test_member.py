@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -302,3 +303,37 @@ def test_the_last_position_that_was_printed_counts() -> None:
 def test_write_sets_for_others(cached: int, last: int, seqno: int, *, keeps: bool) -> None:
     """What comes after a position is there, but for the oldest 1/128 of it."""
     assert Wsrep(position=Position("u", last), cached_from=cached).keeps(seqno) is keeps
+
+
+@pytest.mark.parametrize(
+    ("unit", "sub_state", "crashing"),
+    [
+        ("activating", "auto-restart", True),
+        ("activating", "start", False),
+        ("active", "auto-restart", False),
+        ("inactive", "dead", False),
+    ],
+)
+def test_a_unit_that_waits_to_be_started_again(unit: str, sub_state: str, *, crashing: bool) -> None:
+    """systemd's auto-restart is no start that anybody could wait for, and it runs all the same."""
+    member = Member(unit=unit, sub_state=sub_state)
+    assert member.crashing == crashing
+    assert member.starting == (unit == "activating" and not crashing)
+    assert member.running == (unit != "inactive")
+
+
+@pytest.mark.parametrize(
+    ("words", "unasked"),
+    [
+        ({}, True),
+        ({"sst_marker": True}, False),
+        ({"schemas": ()}, False),
+        ({"recovered": NOWHERE}, False),
+        ({"data": False}, False),
+    ],
+    ids=["a crash during DDL", "a cut transfer", "nobody's databases", "asked", "no data"],
+)
+def test_who_has_to_be_asked_although_it_is_marked(words: dict[str, Any], *, unasked: bool) -> None:
+    """Data of people under a zero UUID; what a cut transfer left is nobody's own."""
+    marked = Member(data=True, schemas=("app",), grastate=Grastate(safe_to_bootstrap=False))
+    assert replace(marked, **words).unasked == unasked

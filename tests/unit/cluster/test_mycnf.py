@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import configparser
+import subprocess
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nornir.core.inventory import Defaults, Host
 
-from nornir_stack.errors import UsageError
+from nornir_stack.errors import InventoryError, UsageError
 from nornir_stack.secret import Secret
+from nornir_stack.settings import settings_of
 from nornir_stack.size import Size
-from nornir_stack.tasks.cluster import dangers, mycnf
+from nornir_stack.tasks.cluster import arbitrator, dangers, mycnf
 from nornir_stack.tasks.cluster.database import native_hash, normal_grant, shown_grant
+from nornir_stack.tasks.cluster.probe import Facts, File, member
 from nornir_stack.tasks.cluster.product import PRODUCTS
 from nornir_stack.tasks.cluster.settings import Galera, Tls
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIB = 1 << 20
 MEMBERS = ("10.0.32.23", "10.0.32.24", "10.0.32.25")
@@ -56,6 +63,28 @@ def test_the_notebooks_settings_all_stand() -> None:
         "wsrep_sst_method": "rsync",
     }
     assert {key: server[key] for key in expected} == expected
+
+
+def test_a_name_with_blanks_is_quoted_wherever_it_is_read(tmp_path: Path) -> None:
+    """Debian's own default is one: the file, the look at it, and the shell that garb-systemd sources it with give it whole."""
+    name = "MariaDB Galera Cluster"
+    mine = settings_of(Host("db1", "10.0.32.23", data={"galera": {"cluster_name": name}}, defaults=Defaults()), Galera)
+    text = mycnf.rendered(mine, PRODUCTS["mariadb", "debian"], name="db1", members=MEMBERS, memory=MIB, cpus=1)
+    assert f'wsrep_cluster_name             = "{name}"\n' in text
+    assert member(Facts(files={"/etc/a.cnf": File(text.encode(), 0)}), None, unit="mariadb").cluster_name == name
+    (garb := tmp_path / "garb").write_text(arbitrator.configuration(mine, list(MEMBERS)))
+    # as garb-systemd of galera-arbitrator-4 26.4 makes its words
+    start = """. "$1"; OPTIONS="-g '$GALERA_GROUP'"; eval "printf '%s|' $OPTIONS" """
+    done = subprocess.run(["bash", "-uec", start, "bash", garb], capture_output=True, text=True, check=True)
+    assert done.stdout == f"-g|{name}|"
+
+
+@pytest.mark.parametrize("name", ["", " shop", "shop ", "a" * 33, "a'b", 'a"b', "a\tb", "a$b", "a\n"])
+def test_names_that_no_file_could_hold(name: str) -> None:
+    """Blanks only inside; neither quotes nor what a shell or a path would take for something else; at most 32 characters."""
+    host = Host("db1", "10.0.32.23", data={"galera": {"cluster_name": name}}, defaults=Defaults())
+    with pytest.raises(InventoryError, match=r"galera\.cluster_name"):
+        settings_of(host, Galera)
 
 
 def test_binary_logs_expire_and_commits_are_on_disk_unless_said() -> None:

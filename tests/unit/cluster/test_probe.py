@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,11 +36,13 @@ SAVED = f"# GALERA saved state\nversion: 2.1\nuuid:    {UUID}\nseqno:   118\nsaf
 VIEW = f"my_uuid: {UUID}\n#vwbeg\nview_id: 3 {OTHER} 12\nbootstrap: 0\nmember: {UUID} 0\nmember: {OTHER} 1\n#vwend\n"
 
 
-def look(datadir: Path, shell: str = "sh", *, mount: str = "", config: tuple[str, ...] = ()) -> Facts:
+def look(datadir: Path, shell: str = "sh", *, mount: str = "", config: tuple[str, ...] = (), pid: int = 0) -> Facts:
+    """What the script sees, but for processes and units of this machine's own: of those only `pid`."""
     words = arguments(str(datadir), "mariadb", bootstrap_unit="mysql@bootstrap", mount=mount, config=config)
     done = subprocess.run([shell, "-c", SCRIPT, "sh", *words], capture_output=True, check=True)
     assert done.stderr == b""
-    return parse(done.stdout)
+    facts = parse(done.stdout)
+    return replace(facts, units={}, argv=(), processes=tuple(one for one in facts.processes if one[0] == pid))
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
@@ -113,7 +118,7 @@ def test_an_upgrade_of_system_tables_is_seen(tmp_path: Path, name: str) -> None:
     (program := tmp_path / name).write_text("#!/bin/sh\nread -r line\n")
     program.chmod(0o755)
     with subprocess.Popen([program], stdin=subprocess.PIPE) as running:
-        seen = member(look(tmp_path), None, unit="mariadb")
+        seen = member(look(tmp_path, pid=running.pid), None, unit="mariadb")
         running.communicate(b"\n")
     assert seen.upgrading
     assert not seen.running
@@ -203,3 +208,32 @@ def test_what_wsrep_recover_printed() -> None:
     assert (made.recovered, made.prepared) == (Position(UUID, 119), 2)
     with pytest.raises(ValueError, match="no position"):
         recovered(Member(), "WSREP: skipping position recovery")
+
+
+def test_who_holds_the_port_of_state_transfers(tmp_path: Path) -> None:
+    """Something listens on 4444 with no server here: the process is named, by the real script."""
+    address = f"127.{1 + os.getpid() % 254}.{os.getpid() // 254 % 256}.1"  # other runs of this test have one of their own
+    program = f"import socket,sys; s=socket.create_server(('{address}',4444)); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stdout.readline()
+        seen = member(look(tmp_path), None, unit="mariadb")
+        assert running.stdin
+        running.stdin.close()
+        running.wait()
+    assert running.pid in [pid for pid, _ in seen.stale]
+
+
+@pytest.mark.parametrize(
+    ("words", "stale"),
+    [
+        ({"ports": frozenset({4444}), "holders": ((7, "socat"),)}, ((7, "socat"),)),
+        ({"ports": frozenset({4444})}, ((0, ""),)),
+        ({"ports": frozenset({4567})}, ()),
+        ({"ports": frozenset({4444}), "holders": ((7, "socat"),), "pids": (9,)}, ()),
+    ],
+    ids=["socat", "who is not told", "another port", "a server runs"],
+)
+def test_what_a_cut_transfer_left(words: dict[str, Any], stale: tuple[tuple[int, str], ...]) -> None:
+    """While a server runs, its own transfer may listen there."""
+    assert Member(**words).stale == stale

@@ -68,6 +68,9 @@ def test_a_look_that_saw_nothing() -> None:
         ("schema mysql", Facts()),
         ("schema #tmp", Facts()),
         ("port 0CEA", Facts(ports=frozenset({3306}))),
+        ('holder LISTEN 0 5 *:4444 *:* users:(("socat",pid=7,fd=5))', Facts(holders=((7, "socat"),))),
+        ('holder users:(("a b",pid=7,fd=5),("nc",pid=81,fd=6))', Facts(holders=((7, "a b"), (81, "nc")))),
+        ("holder LISTEN 0 5 0.0.0.0:4444 0.0.0.0:*", Facts()),
         ("process 7 mariadbd", Facts(processes=((7, "mariadbd"),))),
         ("environment A=b c", Facts(environment=("A=b c",))),
         ("argv /usr/sbin/mariadbd\t--x\t", Facts(argv=(("/usr/sbin/mariadbd", "--x"),))),
@@ -227,6 +230,12 @@ def test_a_bootstrap_unit_that_runs() -> None:
     assert not member(Facts(units={"mariadb.service": unit("active")}), None, unit="mariadb").new_cluster
 
 
+def test_when_its_units_were_started() -> None:
+    """Each, by the clock of the node's boot: who compares two looks knows whether the server ran in between."""
+    units = {name: {"Id": name, "ExecMainStartTimestampMonotonic": at} for name, at in (("a.service", "5"), ("b.service", "9"))}
+    assert member(Facts(units={**units, "c.service": {"Id": "c.service"}}), None, unit="a").starts == ("5", "9", "")
+
+
 def test_an_alias_of_the_unit() -> None:
     """systemctl prints the target's name: the first block that is no bootstrap unit is meant."""
     facts = Facts(
@@ -246,8 +255,10 @@ def test_how_the_server_was_started(argv: str, *, new: bool) -> None:
 def test_processes() -> None:
     """Servers by their ids, transfers by their names; anything else is neither."""
     processes = ((7, "mariadbd"), (8, "wsrep_sst_rsync"), (9, "garbd"), (10, "mysqld_safe"))
-    seen = member(Facts(processes=processes, ports=frozenset({3306})), None, unit="mariadb")
+    facts = Facts(processes=processes, ports=frozenset({3306}), holders=((3, "socat"),))
+    seen = member(facts, None, unit="mariadb")
     assert (seen.pids, seen.sst, seen.ports) == ((7, 10), ("wsrep_sst_rsync",), frozenset({3306}))
+    assert seen.holders == ((3, "socat"),)
 
 
 def test_settings_of_the_living_server_go_before_those_of_files() -> None:

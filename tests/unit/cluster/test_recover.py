@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -72,6 +72,11 @@ def parts(chain: Chain) -> list[str]:
             {},
             ["save states @ db", "stop @ db1,db2", "look again @ db"],
         ),
+        (
+            {"db1": "outside A 9 lists=db1 garbd", "db2": "outside A 9 lists=db2 garbd", "db3": "down A 8", "db4": "down A 8"},
+            {},
+            ["save states @ db", "find each other @ db1,db2", "promote db1 @ db", "look again @ db"],
+        ),
         ({"db1": "synced A 9", "db2": "receiving 0", "db3": "synced A 9"}, {}, ["settle @ db2", "look again @ db"]),
         (
             {"db1": "synced A 9 lists=db1", "db2": "synced A 9 lists=db2,db3", "db3": "synced A 9 lists=db2,db3"},
@@ -92,6 +97,7 @@ def parts(chain: Chain) -> list[str]:
         "non-Primary",
         "a survivor",
         "non-Primary 11.4",
+        "half of the members, with arbitrators",
         "joining",
         "split, one side kept",
         "one outside",
@@ -166,6 +172,55 @@ def test_a_member_given_up_takes_a_full_copy() -> None:
     rows = {"db1": "never schemas=app", "db2": "synced A 12", "db3": "synced A 12"}
     chain = planned(cluster(rows), course=course(keep="db2"))
     assert "join db1 @ db1" in parts(chain)
+
+
+HELD: dict[str, Any] = {"ports": frozenset({4444}), "holders": ((71, "socat"),)}
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("db3", {"ports": frozenset({4444}), "holders": ((71, "nginx"),)}, "nginx (process 71) listens on port 4444"),
+        ("db3", {"ports": frozenset({4444})}, "something listens on port 4444"),
+        ("db3", {"free_bytes": 15 << 20}, "db3 has 15 MiB free"),
+        ("db2", {"free_bytes": 0}, "db2 has 0 MiB free"),
+        ("db3", {"residue": ("/etc/my.cnf: wsrep_new_cluster is set",)}, "db3: /etc/my.cnf: wsrep_new_cluster is set"),
+    ],
+)
+def test_who_could_not_start_is_told_before_anybody_is_touched(name: str, words: dict[str, Any], said: str) -> None:
+    """A full disk, of the leader too; a stranger on the port where a joiner would receive its copy; a bootstrap by somebody
+    else's file.
+    """
+    seen = cluster({"db1": "down A 9", "db2": "down A 10", "db3": "empty"})
+    with pytest.raises(Refused) as refused:
+        planned(replace(seen, values={**seen.values, name: replace(seen[name], **words)}), course=course())
+    assert said in str(refused.value)
+
+
+def test_what_a_cut_transfer_left_is_ended() -> None:
+    """socat still waits for the copy that was cut: the plan says that it is ended; one on the leader is in nobody's way."""
+    seen = cluster({"db1": "down A 9", "db2": "down A 10", "db3": "empty"})
+    chain = planned(replace(seen, values={**seen.values, "db3": replace(seen["db3"], **HELD)}), course=course())
+    assert "db3: socat (process 71) listens on port 4444" in chain.reasons[-1]
+    chain = planned(replace(seen, values={**seen.values, "db2": replace(seen["db2"], **HELD)}), course=course())
+    assert "4444" not in " ".join(chain.reasons)
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        ({"db1": "synced A 90 cached=40", "db2": "synced A 90 cached=40", "db3": "down A 9"}, ["room on db3"]),
+        ({"db1": "synced A 90 cached=4", "db2": "synced A 90 cached=4", "db3": "down A 9"}, []),
+        ({"db1": "synced A 90 cached=4", "db2": "synced A 90 cached=4", "db3": "crashed A"}, []),
+        ({"db1": "down A 90", "db2": "down A 90", "db3": "crashed A recovered=A:90 xa=1"}, ["room on db3"]),
+        ({"db1": "down A 90", "db2": "down A 80", "db3": "empty"}, ["room on db3"]),
+    ],
+    ids=["nobody has what it missed", "an IST", "crashed", "prepared transactions", "empty"],
+)
+def test_room_is_looked_at_for_whoever_takes_a_full_copy(rows: dict[str, str], names: list[str]) -> None:
+    """A member with a history too, where nobody keeps the write sets that it lacks, or where it gives up its own."""
+    found = [part.name for part in planned(cluster(rows), course=course()).parts]
+    assert [name for name in found if name.startswith("room on")] == names
 
 
 def test_nobody_is_stopped_on_a_stale_view() -> None:

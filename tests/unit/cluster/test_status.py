@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,10 +14,14 @@ from nornir_stack.errors import Refused
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.cluster.schema import Schema, dangers
 from nornir_stack.tasks.cluster.status import _judged, exposition, status
-from nornir_stack.tasks.cluster.vitals import Limits, Rates, Vitals, rates, unwell
+from nornir_stack.tasks.cluster.vitals import _NODE, Limits, Rates, Vitals, rates, under_way, unwell
 from tests.unit.cluster.shorthand import cluster
+from tests.unit.cluster.test_recover import HELD
 from tests.unit.cluster.test_roll import WELL
 from tests.unit.fleets import fleet
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIMITS = Limits(flow_control=0.1, receive_queue=100, certification_failures=10, disk_free=0.1, clock=1.0)
 FINE = Rates(2.0, uptime=7)
@@ -28,6 +35,10 @@ def watched(rows: dict[str, str] | None = None, **more: Vitals) -> Seen[Vitals]:
 
 def strained(**words: float) -> Vitals:
     return Vitals(cluster(WELL)["db2"], 100, 50, 0.0, replace(FINE, **words))  # type: ignore[arg-type]
+
+
+def joining(line: str, seconds: int, **words: Any) -> Vitals:
+    return Vitals(replace(cluster({**WELL, "db2": line})["db2"], **words), 100, 50, 0.0, under_way=seconds)
 
 
 def test_a_cluster_that_is_well() -> None:
@@ -46,6 +57,10 @@ def test_a_cluster_that_is_well() -> None:
         (watched(db2=strained(certification_failures=11)), "11 transactions failed certification in 2 s"),
         (watched(db2=replace(strained(), disk_free=9)), "db2 has 9% of the disk"),
         (watched(db2=replace(strained(), clock_offset=-1.5)), "1.5 s ahead of db2's"),
+        (watched(db2=replace(strained(), drained=True)), "db2 is drained"),
+        (watched({**WELL, "db2": "receiving 0"}, db2=joining("receiving 0", 1801)), "receives a state transfer for 30 minutes"),
+        (watched({**WELL, "db2": "donor A 9"}, db2=joining("donor A 9", 7200)), "is a donor (wsrep_local_state 2) for 120 min"),
+        (watched({**WELL, "db2": "down A 9"}, db2=joining("down A 9", 0, **HELD)), "socat (process 71) listens on port 4444"),
     ],
 )
 def test_what_an_operator_is_woken_for(seen: Seen[Vitals], said: str) -> None:
@@ -68,6 +83,39 @@ def test_what_an_operator_is_woken_for(seen: Seen[Vitals], said: str) -> None:
 def test_at_the_limit_nobody_is_woken(seen: Seen[Vitals]) -> None:
     """Each limit, exactly."""
     assert unwell(seen, limits=LIMITS) == []
+
+
+@pytest.mark.parametrize("seconds", [0, 1800])
+def test_a_join_may_take_its_time(seconds: int) -> None:
+    """Until the limit it is only told that the member is not Synced yet."""
+    found = unwell(watched({**WELL, "db2": "receiving 0"}, db2=joining("receiving 0", seconds)), limits=LIMITS)
+    assert found
+    assert "minutes" not in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [("receiving 0", 9), ("joined A 9", 7), ("starting 0", 9), ("donor A 9", 7), ("synced A 9", 0), ("down A 9", 0)],
+)
+def test_since_when_a_member_is_under_way(line: str, seconds: int) -> None:
+    """A joiner since its unit began to start, else since the program of its transfer did, as a donor; others are not."""
+    assert under_way(cluster({"db1": line})["db1"], 9, 7) == seconds
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_how_long_a_transfer_runs(shell: str, tmp_path: Path) -> None:
+    """By the age of its script, as the node has it: the third line of the look; then the flag."""
+    (program := tmp_path / "wsrep_sst_rsync").write_text("#!/bin/sh\nread -r line\n")
+    program.chmod(0o755)
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as running:
+        time.sleep(1.2)
+        words = (str(tmp_path), "mariadb", str(program))
+        done = subprocess.run([shell, "-c", _NODE, "sh", *words], capture_output=True, text=True, check=True)
+        running.communicate(b"\n")
+    blocks, now, ages, flag = done.stdout.splitlines()
+    assert flag == "drained"
+    assert (len(blocks.split()), float(now) > 0, done.stderr) == (3, True, "")
+    assert int(ages.split()[1]) >= 1
 
 
 def test_a_donor_may_have_a_queue() -> None:
