@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nornir_stack.errors import Refused
+from nornir_stack.tasks.networking import bonds
 from nornir_stack.tasks.networking.check import OVS
 from nornir_stack.tasks.networking.order import above, bridge_of, devices, link_of, rules
 
@@ -77,6 +78,8 @@ def _device(name: str, link: Link, links: Links, now: NodeNetwork) -> Iterator[s
         yield f"its hardware address is {seen.mac}, not {link.mac}"
     if link.offload is False and name not in now.offload_off:
         yield "its transmit offload is on"
+    if link.kind == "bond":
+        yield from _bond(link, seen)
     yield from _address(link, seen)
     over = above(name, links)
     kernel = over if over is not None and links.links[over].kind not in OVS else None
@@ -86,6 +89,13 @@ def _device(name: str, link: Link, links: Links, now: NodeNetwork) -> Iterator[s
         yield f"it is a port of {seen.master}"
     if link.kind == "vlan" and (seen.over, seen.vlan) != (link.over, link.vlan):
         yield f"it is VLAN {seen.vlan} over {seen.over or 'nothing'}, not {link.vlan} over {link.over}"
+
+
+def _bond(link: Link, seen: SeenLink) -> Iterator[str]:
+    if seen.mode != (link.mode or bonds.MODE):
+        yield f"its mode is {seen.mode}, not {link.mode or bonds.MODE}"
+    if seen.miimon == 0:
+        yield "it does not look whether its ports are alive (miimon is 0)"
 
 
 def _address(link: Link, seen: SeenLink) -> Iterator[str]:

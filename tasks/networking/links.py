@@ -11,7 +11,7 @@ from nornir_stack.files import edited_ini
 from nornir_stack.inventory.networks import networks_of
 from nornir_stack.node import Node
 from nornir_stack.settings import dotted
-from nornir_stack.tasks.networking import ifupdown, netplan, ovs
+from nornir_stack.tasks.networking import bonds, ifupdown, netplan, ovs
 from nornir_stack.tasks.networking.bridge import AGENT, AGENT_INI, mapped
 from nornir_stack.tasks.networking.check import wrong
 from nornir_stack.tasks.networking.differ import differences, problems, refuse
@@ -22,11 +22,12 @@ from nornir_stack.tasks.networking.record import RECORD, forgotten, record_of, r
 from nornir_stack.tasks.networking.settings import Links
 from nornir_stack.tasks.networking.uplink import declared
 from nornir_stack.tasks.networking.upstream import with_upstream
+from nornir_stack.tasks.networking.way_in import lost, stripped
 from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import restart, unit_state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from nornir.core.task import Task
 
@@ -40,6 +41,18 @@ if TYPE_CHECKING:
 OFFLOAD = "/etc/systemd/system/nornir-stack-offload.service"
 _OFFLOAD = OFFLOAD.rpartition("/")[2]
 WITHIN = 60.0
+# Pairs of a keyword and a pattern, which is globbed and nothing else (ifupdown has wordexp(3) for it).
+_LISTED = r"""
+IFS=
+while [ $# -gt 1 ]; do
+    case $1 in
+        source) for f in $2; do if [ -f "$f" ]; then echo "$f"; fi; done ;;
+        *) for f in $2/*; do
+            case ${f##*/} in *[!A-Za-z0-9_-]*) ;; *) if [ -f "$f" ]; then echo "$f"; fi ;; esac; done ;;
+    esac
+    shift 2
+done
+"""
 
 
 def links(task: Task, *, within: float = WITHIN) -> Result[NodeNetwork]:
@@ -48,7 +61,8 @@ def links(task: Task, *, within: float = WITHIN) -> Result[NodeNetwork]:
     They are written for whoever manages the node's network (networkd, ifupdown, netplan, NetworkManager, network scripts:
     looked at) and applied through `confirmed`: where the node cannot be reached `within` seconds, or is not as declared
     then, it has its former network again, and Undone is raised. Links that are not declared are left alone.
-    Raises Refused for a declaration that does not hold together, a device that does not exist, two managers at work.
+    Raises Refused for a declaration that does not hold together, a device that does not exist, two managers at work, and
+    where the address that the node is reached by would go in a way that undoing or a boot does not bring back.
     """
     node = Node(task)
     now = look(node)
@@ -57,6 +71,8 @@ def links(task: Task, *, within: float = WITHIN) -> Result[NodeNetwork]:
     if task.host.has_parent_group("router"):
         wanted = with_upstream(wanted, task.nornir.inventory)
     refuse_wrong(wanted, node)
+    for why in stripped(wanted, now):
+        raise Refused(f"{node.name}: {why}")
     have(node, with_macs(complete(wanted), now), now, record, within)
     return node.done(lambda: look(node)) if node.gate.effects else node.done(now)
 
@@ -77,7 +93,12 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
     mappings = _mappings(node, wanted)
     agent = bool(mappings) and unit_state(node.task, unit=AGENT).value.running
     manager = manager_of(now, wanted.manager, node.name)
-    files = files_of(manager, wanted, now, node)
+    interfaces = _interfaces(node) if manager.name == "ifupdown" else {}
+    files = {**files_of(manager, wanted, now), **_others(manager, wanted, now, node, interfaces)}
+    described = [name for path, lines in interfaces.items() if path != ifupdown.PATH for name in ifupdown.names(lines)]
+    elsewhere: Mapping[str, Collection[str]] = {"ifupdown": described, "ifcfg": ()}
+    for why in lost(wanted, now, record, elsewhere.get(manager.name)):
+        raise Refused(f"{node.name}: {why}")
     steps = [*_writes(node, files), *_removals(node, files, record)]
     names = list(differences(wanted, now))
     stale = [name for name in record.devices if name not in wanted.links and name in now.links]
@@ -106,22 +127,27 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
         node.then(restart, unit=AGENT)
 
 
-def files_of(manager: Manager, wanted: Links, now: NodeNetwork, node: Node) -> Files:
-    """All files: the manager's, those that it shares with others, the unit for offload, and the record."""
+def files_of(manager: Manager, wanted: Links, now: NodeNetwork) -> Files:
+    """Our files: the manager's, the unit for offload, and the record."""
     files = manager.render(wanted, now.datapath)
     if off := [name for name, link in devices(wanted).items() if link.offload is False]:
         files[OFFLOAD] = Text(offload_unit(off))
     files[RECORD] = Text(record_of(wanted, list(files)))
-    return {**files, **_others(manager, wanted, now, node)}
+    return files
 
 
-def _others(manager: Manager, wanted: Links, now: NodeNetwork, node: Node) -> Files:
+def _others(
+    manager: Manager, wanted: Links, now: NodeNetwork, node: Node, interfaces: Mapping[str, Sequence[str]]
+) -> Files:
     """Files of others about declared links, without what would be added to ours."""
     files: Files = {}
     if manager.name == "ifupdown":
-        main = (node.read_file(ifupdown.MAIN) or "").splitlines()
-        lines = ifupdown.with_include(ifupdown.without(main, wanted.links))
-        files[ifupdown.MAIN] = Text("".join(f"{line}\n" for line in lines))
+        left = {path: ifupdown.without(lines, wanted.links) for path, lines in interfaces.items() if path != ifupdown.PATH}
+        if ifupdown.PATH not in interfaces:
+            left[ifupdown.MAIN].append(ifupdown.INCLUDE)
+        for path, lines in left.items():
+            if lines != list(interfaces[path]):
+                files[path] = Text("".join(f"{line}\n" for line in lines), _mode(node, path))
     elif manager.name == "netplan":
         for path in sorted(now.files):
             seen = node.stat(path) if path.startswith(netplan.FOLDER) and path != netplan.PATH else None
@@ -129,6 +155,25 @@ def _others(manager: Manager, wanted: Links, now: NodeNetwork, node: Node) -> Fi
             if seen is not None and text is not None and (less := netplan.without(text, wanted.links)) != text:
                 files[path] = Text(less, seen.mode)
     return files
+
+
+def _interfaces(node: Node) -> dict[str, list[str]]:
+    """The lines of the files that ifupdown reads, by path, the main one first; ours without lines, if it is one of them."""
+    found: dict[str, list[str]] = {}
+    todo = [ifupdown.MAIN]
+    while todo:
+        found |= {path: [] if path == ifupdown.PATH else (node.read_file(path) or "").splitlines() for path in todo}
+        patterns = [pattern for path in todo for pattern in ifupdown.sources(found[path], path)]
+        words = [word for pattern in patterns for word in (pattern.kind, pattern.path)]
+        listed = node.read(sh(_LISTED, *words, label="list the files that interfaces(5) names")).lines if words else ()
+        ours = [ifupdown.PATH] if any(pattern.names(ifupdown.PATH) for pattern in patterns) else []
+        todo = [path for path in dict.fromkeys([*listed, *ours]) if path not in found]
+    return found
+
+
+def _mode(node: Node, path: str) -> str:
+    seen = node.stat(path)
+    return seen.mode if seen is not None else "0644"
 
 
 def offload_unit(names: Sequence[str]) -> str:
@@ -178,6 +223,11 @@ def actions(manager: Manager, wanted: Links, now: NodeNetwork, names: Sequence[s
     """What makes the node as the files say: Open vSwitch first, for its devices carry addresses."""
     mine = [name for name in devices(wanted) if name in names]
     acts = ovs.steps(wanted, now)
+    if manager.name == "networkmanager":  # which does it itself, and leaves the ports to be brought up
+        ports = [port for name in bonds.other(wanted, now) for port in wanted.links[name].ports]
+        mine += [name for name in devices(wanted) if name in ports and name not in mine]
+    else:
+        acts += bonds.steps(wanted, now)
     acts += manager.apply(mine, wanted) if written or mine else []
     if off := [name for name in mine if wanted.links[name].offload is False]:
         acts.append(sh('for d; do ethtool -K "$d" tx off || exit; done', *off, label=f"ethtool -K {' '.join(off)} tx off"))
@@ -198,7 +248,9 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
             )
         )
     former = [link for path in record.files if (link := manager.link_of(path)) in now.links]
-    return [*acts, *manager.back(list(dict.fromkeys([*there, *former])))]
+    deleted = [name for name in record.devices if name not in wanted.links and name in now.links]
+    acts += manager.back(list(dict.fromkeys([*there, *former, *deleted])))
+    return acts if manager.name == "networkmanager" else [*acts, *bonds.restore(wanted, now)]
 
 
 def _delete(name: str, kind: str) -> Command:

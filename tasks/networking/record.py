@@ -22,12 +22,13 @@ RECORD = "/etc/nornir-stack/network.json"
 
 @dataclass(frozen=True)
 class Record:
-    """Files by path, devices with their kind, routes (each with its link) and rules that a declaration had."""
+    """Files by path, devices that were made with their kind, cards, routes (each with its link) and rules of a declaration."""
 
     files: tuple[str, ...] = ()
     devices: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[tuple[Route, str], ...] = ()
     rules: tuple[Rule, ...] = ()
+    cards: tuple[str, ...] = ()
 
 
 def record_of(links: Links, files: Sequence[str]) -> str:
@@ -38,7 +39,9 @@ def record_of(links: Links, files: Sequence[str]) -> str:
         for route in links.routes
     ]
     rules = [[rule.table, rule.priority, _text(rule.source), _text(rule.target)] for rule in links.rules]
-    return json.dumps({"files": list(files), "devices": made, "routes": routes, "rules": rules}, indent=1) + "\n"
+    cards = [name for name, link in devices(links).items() if link.kind == "card"]
+    found = {"files": list(files), "devices": made, "cards": cards, "routes": routes, "rules": rules}
+    return json.dumps(found, indent=1) + "\n"
 
 
 def recorded(text: str | None) -> Record:
@@ -57,7 +60,7 @@ def recorded(text: str | None) -> Record:
         Rule(table=table, priority=priority, source=_network(source), target=_network(target))
         for table, priority, source, target in found.get("rules", ())
     )
-    return Record(tuple(found.get("files", ())), found.get("devices", {}), routes, rules)
+    return Record(tuple(found.get("files", ())), found.get("devices", {}), routes, rules, tuple(found.get("cards", ())))
 
 
 def forgotten(record: Record, links: Links, now: NodeNetwork) -> list[str]:

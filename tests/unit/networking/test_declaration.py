@@ -10,11 +10,12 @@ import pytest
 
 from nornir_stack.errors import Refused
 from nornir_stack.inventory.networks import read_networks
-from nornir_stack.tasks.networking import ovs
+from nornir_stack.tasks.networking import bonds, ovs
 from nornir_stack.tasks.networking.check import wrong
 from nornir_stack.tasks.networking.differ import differences, problems, refuse
+from nornir_stack.tasks.networking.links import actions
 from nornir_stack.tasks.networking.managers import MANAGERS, at_work, manager_of
-from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute
+from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute, parse
 from nornir_stack.tasks.networking.order import complete
 from nornir_stack.tasks.networking.record import forgotten, record_of, recorded
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
@@ -198,6 +199,79 @@ def test_a_port_moves_between_declared_bridges() -> None:
     assert back.line == "ovs-vsctl --timeout=30 --if-exists del-port b eth0 -- --may-exist add-port a eth0"
 
 
+BONDED = complete(links(links={"bond0": {"kind": "bond", "ports": ["eth2", "eth3"], "mode": "802.3ad"}}))
+
+
+def bond(mode: str, miimon: int = 100) -> NodeNetwork:
+    ports = {name: SeenLink(name, up=True, master="bond0") for name in ("eth2", "eth3")}
+    return NodeNetwork(links={**ports, "bond0": SeenLink("bond0", "bond", up=True, mode=mode, miimon=miimon)})
+
+
+def test_a_bond_of_another_mode_is_given_its_own() -> None:
+    """It goes down and lets go of its ports for that, as the kernel wants; undone it has its former mode again."""
+    assert problems(BONDED, bond("802.3ad")) == []
+    assert bonds.steps(BONDED, bond("802.3ad")) == []
+    assert problems(BONDED, bond("balance-rr", 0)) == [
+        "bond0: its mode is balance-rr, not 802.3ad",
+        "bond0: it does not look whether its ports are alive (miimon is 0)",
+    ]
+    (step,) = bonds.steps(BONDED, bond("balance-rr", 0))
+    assert step.argv[-5:] == ("bond0", "802.3ad", "100", "eth2", "eth3")
+    (back,) = bonds.restore(BONDED, bond("balance-rr", 0))
+    assert back.argv[-5:] == ("bond0", "balance-rr", "0", "eth2", "eth3")
+    acts = actions(MANAGERS["networkd"], BONDED, bond("balance-rr"), ["bond0"], written=False)
+    assert [act.line.split(" ", 2)[0] for act in acts] == ["ip", "networkctl"]
+    (alone,) = actions(MANAGERS["networkmanager"], BONDED, bond("balance-rr"), ["bond0"], written=False)
+    assert alone.line.endswith("up nornir-stack-bond0 nornir-stack-eth2 nornir-stack-eth3")  # it does so itself
+
+
+LOOKED = """\
+\x1elinks
+[{"ifindex":2,"ifname":"eth2","flags":["UP"],"mtu":1500,"master":"bond0","address":"52:54:00:00:00:02"},
+ {"ifindex":7,"ifname":"bond0","flags":["UP"],"mtu":1500,"linkinfo":{"info_kind":"bond",
+  "info_data":{"mode":"802.3ad","miimon":100,"ad_lacp_rate":"slow"}}}]
+\x1eaddresses
+[{"ifname":"bond0","addr_info":[{"family":"inet","local":"10.0.0.1","prefixlen":24,"scope":"global","dynamic":true}]}]
+\x1eroutes
+[{"dst":"default","gateway":"10.0.0.254","dev":"bond0","table":"254","protocol":"16","scope":"0","metric":100,"flags":[]},
+ {"dst":"10.9.0.0/16","dev":"bond0","table":"100","scope":"253","flags":[]},
+ {"type":"3","dst":"10.0.0.255","dev":"bond0","table":"255","protocol":"2","scope":"253","flags":[]},
+ {"type":"7","dst":"10.8.0.0/16","table":"254","flags":[]}]
+\x1eroutes6
+\x1erules
+[{"priority":0,"src":"all","table":"255"},{"priority":9,"src":"10.0.0.0","srclen":24,"table":"100"}]
+\x1erules6
+\x1ekernel
+\x1esysctl
+/proc/sys/net/ipv4/ip_forward 1
+\x1eunits
+active
+\x1efiles
+/etc/network/interfaces
+\x1eway
+203.0.113.7 50000 ::ffff:10.0.0.1 22
+\x1edescribed
+networkd 7
+ifupdown eth2
+\x1eoffload
+"""
+
+
+def test_a_node_s_network_as_ip_tells_it_by_numbers() -> None:
+    """Tables, types and protocols are numbers (`ip -N`): a node may have given table 100 a name; the way in is sshd's word."""
+    now = parse(LOOKED)
+    assert now.routes == (
+        SeenRoute(ip_network("0.0.0.0/0"), "10.0.0.254", "bond0", "main", 100, "unicast", "dhcp"),
+        SeenRoute(ip_network("10.9.0.0/16"), "", "bond0", "100"),
+        SeenRoute(ip_network("10.8.0.0/16"), "", "", "main", 0, "unreachable"),
+    )
+    assert now.rules == ("0: table local", "9: from 10.0.0.0/24 table 100")
+    assert (now.links["bond0"].mode, now.links["bond0"].miimon) == ("802.3ad", 100)
+    assert now.links["bond0"].dynamic == (ip_interface("10.0.0.1/24"),)
+    assert now.way == ip_address("10.0.0.1")
+    assert now.described == {("networkd", "bond0"), ("ifupdown", "eth2")}
+
+
 def test_who_manages_the_network() -> None:
     """Looked at; netplan stands for what it writes for; two at once, or none, is the operator's to decide."""
     assert at_work(seen()) == ["networkd"]
@@ -218,6 +292,7 @@ def test_what_was_declared_once_and_is_no_longer_goes() -> None:
     """Routes and rules of the record that the node still has, as `ip` takes them away; the record reads back as it was."""
     record = recorded(record_of(HOST, ["/etc/x"]))
     assert record.files == ("/etc/x",)
+    assert tuple(sorted(record.cards)) == ("eth0", "eth2", "eth3", "eth4")
     assert record.devices == {"br0": "bridge", "bond0": "bond", "data": "vlan"}
     way = SeenRoute(ip_network("10.0.0.0/8"), "172.16.1.1", "data", metric=50)
     now = NodeNetwork(routes=(way,), rules=("1000: from 172.16.1.0/24 table 100",))

@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from nornir_stack.tasks.networking import ifcfg, ifupdown, keyfile, netplan, networkd
+from nornir_stack.tasks.networking.links import _LISTED
 from nornir_stack.tasks.networking.managers import MANAGERS
 from nornir_stack.tasks.networking.order import Text, ip_route, routes
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
@@ -111,8 +112,65 @@ def test_stanzas_of_declared_links_leave_the_main_file() -> None:
         "source /etc/network/interfaces.d/*",
     ]
     assert ifupdown.without(left, {"eth0"}) == left
-    assert ifupdown.with_include(left) == left
-    assert ifupdown.with_include(["auto lo"]) == ["auto lo", ifupdown.INCLUDE]
+
+
+# A text, and the text without eth0. The words are those that ifup of ifupdown 0.8.41 knows.
+STANZAS: dict[str, tuple[str, str]] = {
+    "two families": (
+        "iface eth0 inet static\n  address 192.0.2.5/24\niface eth0 inet6 auto\niface eth1 inet6 auto\n",
+        "iface eth1 inet6 auto\n",
+    ),
+    "lines that go on": (
+        "auto lo \\\n  eth0 eth1\niface \\\neth0 \\\ninet static\n  up a \\\n  iface eth9 \\\n  b\niface eth1 inet dhcp\n",
+        "auto lo eth1\niface eth1 inet dhcp\n",
+    ),
+    "others' lines that go on": (
+        "auto lo \\\n  eth1\niface eth1 inet \\\n manual\n",
+        "auto lo \\\n  eth1\niface eth1 inet \\\n manual\n",
+    ),
+    "a comment does not go on": ("# see \\\niface eth0 inet dhcp\nauto lo\n", "# see \\\nauto lo\n"),
+    "aliases": ("auto eth0:1 eth1\niface eth0:1 inet static\n  address 192.0.2.6/24\n", "auto eth1\n"),
+    "a name to be brought up as": ("auto eth0=home eth1\n", "auto eth1\n"),
+    "stanzas after it": (
+        "iface eth0 inet dhcp\nrename x=eth2\niface eth0 inet6 auto\nsource-dir more\niface eth0 inet dhcp\nno-scripts eth1\n",
+        "rename x=eth2\nsource-dir more\nno-scripts eth1\n",
+    ),
+    "hotplug, and a port of a bridge": ("allow-hotplug eth0\nallow-br9 eth0 eth1\n", "allow-br9 eth1\n"),
+    "names that begin alike": ("auto eth01\niface eth01 inet dhcp\n", "auto eth01\niface eth01 inet dhcp\n"),
+}
+
+
+@pytest.mark.parametrize("case", STANZAS)
+def test_stanzas_of_others_stay_as_they_are(case: str) -> None:
+    """interfaces(5): several stanzas of one link, lines that a backslash joins (comments never are); others' word for word."""
+    text, left = STANZAS[case]
+    assert ifupdown.without(text.splitlines(), {"eth0"}) == left.splitlines()
+
+
+def test_which_files_ifupdown_reads() -> None:
+    """Relative ones are beside the file; a folder's only if the name has letters, digits, _ and -; ours is not always one."""
+    text = "source interfaces.d/*.cfg /etc/other\nsource-directory /etc/network/interfaces.d\n# source x\n"
+    found = ifupdown.sources(text.splitlines(), ifupdown.MAIN)
+    assert found == [
+        ("source", "/etc/network/interfaces.d/*.cfg"),
+        ("source", "/etc/other"),
+        ("source-directory", "/etc/network/interfaces.d"),
+    ]
+    assert [one.names(ifupdown.PATH) for one in found] == [False, False, True]
+    assert not found[2].names("/etc/network/interfaces.d/50-cloud.cfg")
+    assert ifupdown.Pattern("source", "/etc/network/interfaces.d/*").names(ifupdown.PATH)
+    assert not ifupdown.Pattern("source", "/etc/*").names(ifupdown.PATH)
+    assert ifupdown.names(["auto a", "iface b inet dhcp", "iface b:1 inet static", "# iface c"]) == ["b", "b"]
+
+
+def test_files_that_ifupdown_names_are_listed(tmp_path: Path) -> None:
+    """Globbed as they stand: a space splits nothing, a command runs nowhere, folders and what a folder's rule leaves out go."""
+    for name in ("a", "b.cfg", "c d", "e~"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "f").mkdir()
+    words = ["source-directory", str(tmp_path), "source", f"{tmp_path}/c *", "source", f"{tmp_path}/*.cfg", "source", "$(id)"]
+    done = subprocess.run(["sh", "-ec", _LISTED, "sh", *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{tmp_path}/{name}" for name in ("a", "c d", "b.cfg")]
 
 
 # NetworkManager
