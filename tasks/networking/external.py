@@ -19,7 +19,7 @@ from nornir_stack.tasks.networking.citizen import FAMILIES, TABLE, Guarded, answ
 from nornir_stack.tasks.networking.links import links
 from nornir_stack.tasks.networking.observe import look
 from nornir_stack.tasks.networking.router import static_routes
-from nornir_stack.tasks.networking.uplink import External, own_ranges, wrong
+from nornir_stack.tasks.networking.uplink import External, leases, own_ranges, wrong
 from nornir_stack.tasks.system.kernel import sysctl
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RULES = "/etc/nornir-stack/external.nft"
 UNIT = "nornir-stack-external.service"
 PATH = f"/etc/systemd/system/{UNIT}"
+_TARGETS = ("multi-user.target", "nftables.service")
 _HOST = role("hypervisor")
 
 # As the kernel prints them: the file's rules out of a network namespace of its own, then those that are loaded.
@@ -45,12 +46,13 @@ unshare --net sh -c "nft -f - || exit 3; $list" sh "$1" || exit
 printf '\036'
 eval "$list"
 """
-# No answer is given before the rules stand, and none after they went: both are of one unit.
+# No answer is given before the rules stand, and none after they went: both are of one unit. nftables.service flushes all
+# tables when it stops, starts or reloads: these go with it and come again with it. firewalld touches its own table only.
 _UNIT = """[Unit]
 Description=Rules for public networks behind this host, and proxy ARP by them
 After=network.target nftables.service firewalld.service
-PartOf=nftables.service firewalld.service
-ReloadPropagatedFrom=nftables.service firewalld.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
@@ -58,7 +60,7 @@ ExecStart=/bin/sh -ec '{start}'
 ExecReload=/bin/sh -ec '{start}'
 ExecStop=/bin/sh -c '{stop}'
 [Install]
-WantedBy=multi-user.target
+WantedBy=multi-user.target nftables.service
 """
 
 
@@ -101,9 +103,9 @@ def good_citizen(task: Task, *, within: float = 60) -> Result[Answers]:
     kept = [route for name in guarded for route in compared(guarded[name], now, node.name)]
     wanted = rules(list(guarded.values()))
     cards = sorted({one.card for one in guarded.values() if one.mode == "proxy_arp"})
-    if any(one.mode != "bridged" for one in guarded.values()):
-        sysctl(task, values={"net.ipv4.ip_forward": 1}, label="external")
     _apply(node, Wanted(wanted, cards), now, within)
+    if any(one.mode != "bridged" for one in guarded.values()):  # nothing is forwarded before the rules stand
+        node.then(sysctl, values={"net.ipv4.ip_forward": 1}, label="external")
     return node.done(Answers({name: one.own for name, one in guarded.items()}, tuple(dict.fromkeys(kept))))
 
 
@@ -118,7 +120,8 @@ def _guarded(network: PlannedNetwork, external: External, name: str, now: NodeNe
 def compared(one: Guarded, now: NodeNetwork, host: str) -> list[str]:
     """The routes, as text, that proxy ARP on the card would answer for beside the own range, and the rules keep back.
 
-    Raises Refused where the own range does not go to the bridge: it would be answered for and lead nowhere. Pure.
+    Raises Refused where the own range does not go to the bridge (it would be answered for and lead nowhere), and where the
+    card that answers has its address by DHCP. Pure.
     """
     if one.card not in now.links:
         raise Refused(f"{host}: there is no network device {one.card}: check its name (ip link)")
@@ -133,6 +136,11 @@ def compared(one: Guarded, now: NodeNetwork, host: str) -> list[str]:
             raise Refused(f"{host}: the route of {mine} goes {where}, not to {one.bridge}: run network.links first")
     if one.mode != "proxy_arp":
         return []
+    if held := leases(now.links[one.card]):
+        raise Refused(
+            f"{host}: {one.card} has {held[0]} by DHCP: the rules name the addresses that the card may answer for, and the next"
+            " lease would be cut off by them: give it a static address (network.links), or take another way than proxy_arp"
+        )
     foreign = [route for route in answered(now, one.card) if not any(route.target.subnet_of(mine) for mine in own)]  # type: ignore[arg-type]
     return [f"{route.target} by {route.link}" for route in foreign]
 
@@ -178,7 +186,7 @@ def _apply(node: Node, wanted: Wanted, now: NodeNetwork, within: float) -> None:
     confirmed(
         node,
         steps,
-        undo=Network([RULES, PATH, f"/etc/systemd/system/multi-user.target.wants/{UNIT}"], back),
+        undo=Network([RULES, PATH, *(f"/etc/systemd/system/{target}.wants/{UNIT}" for target in _TARGETS)], back),
         check=check,
         within=within,
     )
