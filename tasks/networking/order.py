@@ -87,9 +87,7 @@ def link_of(route: Route, links: Links) -> str:
     for name, link in links.links.items():
         if any(route.via in address.network for address in link.addresses):
             return name
-    onto = (other for other in links.routes if other.via is None and other.link and route.via in other.target)
-    named = next((other.link for other in onto if other.link), None)
-    return named or next(name for name, link in links.links.items() if link.dhcp)
+    return next(other.link for other in links.routes if other.via is None and other.link and route.via in other.target)
 
 
 def routes(name: str, links: Links) -> list[Route]:

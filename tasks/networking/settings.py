@@ -9,7 +9,7 @@ from nornir.core.inventory import Inventory
 from pydantic import BeforeValidator, Field, Strict
 
 from nornir_stack.inventory.networks import read_networks
-from nornir_stack.settings import Address, Claim, Finding, Text, dotted, form
+from nornir_stack.settings import Address, Claim, Device, Finding, Text, dotted, form
 from nornir_stack.tasks.networking.check import wrong
 
 
@@ -27,7 +27,6 @@ AnyNetwork: TypeAlias = Union[IPv4Network, IPv6Network]  # noqa: UP007  evaluate
 AnyInterface: TypeAlias = Union[IPv4Interface, IPv6Interface]  # noqa: UP007
 AnyAddress: TypeAlias = Union[IPv4Address, IPv6Address]  # noqa: UP007
 
-Device = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", "a device's name: up to 15 letters, digits, dots, - and _")]
 Interface = Annotated[AnyInterface, BeforeValidator(_interface)]
 Target = Annotated[Union[AnyNetwork, Literal["default"]], BeforeValidator(_target)]  # noqa: UP007
 Vlan = Annotated[int, Strict(), Field(ge=1, le=4094)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 from nornir_stack.errors import Refused
 from nornir_stack.inventory.networks import Network, networks_of, read_networks
 from nornir_stack.select import nearest
-from nornir_stack.settings import Address, Finding, Text, dotted, settings_of
-from nornir_stack.tasks.networking.settings import Device, Link, Links, Route
+from nornir_stack.settings import Address, Device, Finding, Text, dotted, settings_of
+from nornir_stack.tasks.networking.settings import Link, Links, Route
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host, Inventory
@@ -69,6 +69,9 @@ def wrong(name: str, uplink: Uplink, networks: Mapping[str, Network], external: 
     twin = next((other for other, one in external.networks.items() if one.bridge == uplink.bridge), name)
     if twin != name:
         yield f"{uplink.bridge} serves network {twin!r} already"
+    for other, one in external.networks.items():
+        if other != name and one.card == uplink.card and one.mode == "bridged":
+            yield f"{uplink.card} is bridged for network {other!r}: it is a port of {one.bridge} and nothing else"
 
 
 def own_ranges(network: Network, uplink: Uplink) -> tuple[str, ...]:

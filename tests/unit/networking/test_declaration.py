@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nornir_stack import schema
 from nornir_stack.errors import Refused
 from nornir_stack.inventory.networks import read_networks
 from nornir_stack.tasks.networking import bonds, ovs
@@ -18,6 +19,7 @@ from nornir_stack.tasks.networking.managers import MANAGERS, at_work, manager_of
 from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute, parse
 from nornir_stack.tasks.networking.order import complete
 from nornir_stack.tasks.networking.record import forgotten, record_of, recorded
+from nornir_stack.tasks.networking.settings import Links
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
 if TYPE_CHECKING:
@@ -95,6 +97,34 @@ SLIPS: Mapping[str, tuple[dict[str, Any], str]] = {
         {"rules": [{"source": "10.0.0.0/8", "table": 7, "priority": 9}]},
         "rules.0.table: no route is declared in table 7: what it catches is lost",
     ),
+    "a route over a link that is wider than its network": (
+        {"links": {"br-ex": {"kind": "ovs-bridge"}}, "routes": [{"to": "111.0.0.0/24", "link": "br-ex"}]},
+        "routes.0: 111.0.0.0/24 over br-ex takes in more than network 'external': write 111.0.0.0/29",
+    ),
+    "a gateway at the end of its network": (
+        {"links": {"a": {"addresses": ["172.16.1.5/24"]}}, "routes": [{"to": "default", "via": "172.16.1.255"}]},
+        "routes.0: via 172.16.1.255, which is the broadcast address of network 'data'",
+    ),
+    "a gateway outside, with DHCP on some link": (
+        {"links": {"a": {"addresses": ["10.0.0.1/24"]}, "b": {"dhcp": True}}, "routes": [{"to": "default", "via": "10.9.0.1"}]},
+        "routes.0: to default: its gateway 10.9.0.1 is reached by no address and no other route of a declared link",
+    ),
+    "a VLAN of larger frames than what it is over": (
+        {"links": {"v": {"kind": "vlan", "over": "eth0", "vlan": 3, "mtu": 9000}}},
+        "links.v.mtu: 9000 is more than the 1500 of eth0, beneath it: say `mtu` there too",
+    ),
+    "a bridge of larger frames than its port": (
+        {"links": {"br0": {"kind": "bridge", "ports": ["a", "b"], "mtu": 9000}, "a": {"mtu": 9000}, "b": {"mtu": 8000}}},
+        "links.br0.mtu: 9000 is more than the 8000 of b, beneath it",
+    ),
+    "a VLAN twice": (
+        {"links": {name: {"kind": "vlan", "over": "eth0", "vlan": 3} for name in ("v", "w")}},
+        "links.w.vlan: 3 over eth0 is v already",
+    ),
+    "a tag where nothing has tags": (
+        {"links": {"br0": {"kind": "bridge", "ports": ["eth0"]}, "eth0": {"vlan": 3}}},
+        "links.eth0.vlan: only a vlan, or a port of an ovs-bridge, has a VLAN",
+    ),
     "a VLAN over nothing": ({"links": {"v": {"kind": "vlan", "vlan": 3}}}, "links.v.over: missing: a vlan has one"),
     "a bond of one": ({"links": {"b": {"kind": "bond", "ports": ["a"]}}}, "links.b.ports: a bond has two ports or more"),
     "a patch without its other end": (
@@ -110,6 +140,27 @@ def test_slips_are_told(slip: str) -> None:
     data, sentence = SLIPS[slip]
     (found,) = told(**data)
     assert found.startswith(sentence)
+
+
+def test_a_circle_of_links_is_told() -> None:
+    """A bridge whose port is a VLAN over that bridge could never be made: each of the two says so."""
+    circle = {"br0": {"kind": "bridge", "ports": ["v"]}, "v": {"kind": "vlan", "over": "br0", "vlan": 3}}
+    assert told(links=circle) == ["links.br0: stands on itself", "links.v: stands on itself"]
+
+
+def test_what_the_kernel_would_not_take_is_no_declaration() -> None:
+    """A name of 16 letters (IFNAMSIZ counts the NUL), and VLANs 0 and 4095 (802.1Q)."""
+    slips: list[dict[str, Any]] = [
+        {"a" * 16: {}},
+        {"br0": {"kind": "bridge", "ports": ["a" * 16]}},
+        {"v": {"kind": "vlan", "over": "eth0", "vlan": 0}},
+        {"v": {"kind": "vlan", "over": "eth0", "vlan": 4095}},
+    ]
+    for slip in slips:
+        assert schema.read(Links, {"links": slip})[1] != []
+    assert schema.read(Links, {"links": {"a" * 15: {}}})[1] == []
+    _, complaints = read_networks({"networks": {"external": {**PLAN["external"], "bridge": "a" * 16}}})
+    assert [one.path for one in complaints] == [("networks", "external", "bridge")]
 
 
 def seen(**more: Any) -> NodeNetwork:

@@ -199,6 +199,10 @@ def test_what_is_wrong_with_an_uplink() -> None:
         "network 'data' has no gateway: it is the address that virbr2 has itself",
         "virbr2 serves network 'external' already",
     ]
+    card = External(networks={"data": replace(uplink, mode="bridged", bridge="br0"), "external": uplink})
+    assert list(wrong("external", uplink, plan, card)) == [
+        "eth0 is bridged for network 'data': it is a port of br0 and nothing else"
+    ]
     assert list(wrong("externa", uplink, plan, external)) == [
         "'externa' is not declared under networks in defaults.yaml: did you mean 'external'?"
     ]
