@@ -138,6 +138,8 @@ def _settings(link: Link, port: SeenPort) -> Iterator[str]:
         yield f"its tag is {port.tag or 'none'}, not {link.vlan or 'none'}"
     if port.trunks != tuple(sorted(link.trunks)):
         yield f"its trunks are {list(port.trunks)}, not {sorted(link.trunks)}"
+    if link.kind == "ovs-bond" and set(port.interfaces) - set(link.ports):
+        yield f"{', '.join(sorted(set(port.interfaces) - set(link.ports)))} is in it and not declared there"
     if link.kind == "ovs-bond" and (port.mode or "active-backup") != (link.mode or "active-backup"):
         yield f"its mode is {port.mode}, not {link.mode or 'active-backup'}"
     if link.kind == "ovs-patch" and port.peer != link.peer:
@@ -159,7 +161,9 @@ def refuse(links: Links, now: NodeNetwork, host: str) -> None:
     for bridge, seen_bridge in now.bridges.items():
         for port in seen_bridge.ports:
             wanted = bridge_of(port, links)
-            if wanted not in {None, bridge} and bridge not in links.links:
+            mine = links.links.get(port)
+            held = wanted is None and bridge in links.links and mine is not None and bool(mine.addresses or mine.dhcp)
+            if held or (wanted not in {None, bridge} and bridge not in links.links):
                 raise Refused(
                     f"{host}: {port} is on the bridge {bridge}: take it off there first (ovs-vsctl del-port {bridge} {port})"
                 )

@@ -17,6 +17,7 @@ from nornir_stack.tasks.networking.order import (
     family,
     ip_route,
     ip_rule,
+    other_way_out,
     over_vlans,
     routes,
     rules,
@@ -82,7 +83,7 @@ def _lines(name: str, link: Link, links: Links, datapath: str) -> Iterator[tuple
         yield "MACADDR", link.mac
     if link.mtu is not None:
         yield "MTU", link.mtu
-    yield from _addresses(link)
+    yield from _addresses(name, link, links)
     if over_vlans(name, links) and not link.addresses and not link.dhcp:
         yield "IPV6INIT", "no"
 
@@ -113,8 +114,10 @@ def _ovs_port(link: Link, bridge: str, *, bonded: bool) -> Iterator[tuple[str, o
         yield "OVS_OPTIONS", " ".join(options)
 
 
-def _addresses(link: Link) -> Iterator[tuple[str, object]]:
+def _addresses(name: str, link: Link, links: Links) -> Iterator[tuple[str, object]]:
     yield "BOOTPROTO", "dhcp" if link.dhcp else "none"
+    if link.dhcp and other_way_out(name, links):
+        yield "DEFROUTE", "no"
     four = [address for address in link.addresses if address.version == 4]  # noqa: PLR2004
     for number, address in enumerate(four):
         yield f"IPADDR{number or ''}", address.ip

@@ -9,7 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_DNS, uuid5
 
-from nornir_stack.tasks.networking.order import Files, Text, above, bridge_of, devices, family, on_link, routes, rules, sections
+from nornir_stack.tasks.networking.order import (
+    Files,
+    Text,
+    above,
+    bridge_of,
+    devices,
+    family,
+    on_link,
+    other_way_out,
+    routes,
+    rules,
+    sections,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,14 +130,16 @@ def _device(link: Link) -> Iterator[tuple[str, Mapping[str, object]]]:
         yield "bond", {"mode": link.mode or "active-backup", "miimon": 100}
     elif link.kind == "vlan":
         yield "vlan", {"id": link.vlan, "parent": link.over, "flags": 1}
-    if link.mtu is not None:
-        yield "ethernet", {"mtu": link.mtu}
+    mac = link.mac.upper() if link.mac and link.kind != "bridge" else None
+    yield "ethernet", {"cloned-mac-address": mac, "mtu": link.mtu}
 
 
 def _addresses(name: str, link: Link, links: Links) -> Iterator[tuple[str, Mapping[str, object]]]:
     for version, other in ((4, "disabled"), (6, "link-local")):
         mine = [address for address in link.addresses if address.version == version]
         lines: dict[str, object] = {"method": "auto" if link.dhcp and version == 4 else "manual" if mine else other}  # noqa: PLR2004
+        if link.dhcp and version == 4 and other_way_out(name, links):  # noqa: PLR2004
+            lines["never-default"] = "true"
         lines |= {f"address{number}": address for number, address in enumerate(mine, 1)}
         ways = [route for route in routes(name, links) if family(route) == version]
         if ways and lines["method"] == "disabled":

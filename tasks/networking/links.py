@@ -152,6 +152,8 @@ def _others(
         for path in sorted(now.files):
             seen = node.stat(path) if path.startswith(netplan.FOLDER) and path != netplan.PATH else None
             text = node.read_file(path) if seen is not None else None
+            for name, other in netplan.renamed(text or "", wanted.links).items():
+                raise Refused(f"{node.name}: {path} has {name} as {other}, and both would hold: call it {name} there too")
             if seen is not None and text is not None and (less := netplan.without(text, wanted.links)) != text:
                 files[path] = Text(less, seen.mode)
     return files
@@ -249,6 +251,7 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
         )
     former = [link for path in record.files if (link := manager.link_of(path)) in now.links]
     deleted = [name for name in record.devices if name not in wanted.links and name in now.links]
+    acts += ovs.again([name for name in deleted if name in now.bridges], now)
     acts += manager.back(list(dict.fromkeys([*there, *former, *deleted])))
     return acts if manager.name == "networkmanager" else [*acts, *bonds.restore(wanted, now)]
 

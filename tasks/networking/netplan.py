@@ -62,6 +62,18 @@ def without(text: str, names: Collection[str]) -> str:
     return stream.getvalue() if found else text
 
 
+def renamed(text: str, names: Collection[str]) -> dict[str, str]:
+    """Links that another file knows by an id that is not their name (`match: {name: ...}`, `set-name`), with the id."""
+    network = (YAML(typ="safe").load(text) or {}).get("network") or {}
+    found: dict[str, str] = {}
+    for part in network.values():
+        for id_, one in part.items() if isinstance(part, dict) else ():
+            match = one.get("match") if isinstance(one, dict) else None
+            called = {one.get("set-name"), (match or {}).get("name")} if isinstance(one, dict) else set()
+            found |= {name: id_ for name in names if id_ != name and name in called}
+    return found
+
+
 def _patches(links: Links) -> list[list[str]]:
     pairs = {tuple(sorted((name, link.peer or ""))) for name, link in links.links.items() if link.kind == "ovs-patch"}
     return [list(pair) for pair in sorted(pairs)]

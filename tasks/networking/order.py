@@ -105,6 +105,17 @@ def on_link(route: Route, name: str, links: Links) -> bool:
     return route.via is not None and not link.dhcp and not any(route.via in address.network for address in link.addresses)
 
 
+def other_way_out(name: str, links: Links) -> bool:
+    """Whether a default route of IPv4 is declared over another link: none that DHCP brings to this one is to take its place.
+
+    networkd and netplan give that of DHCP a higher metric by themselves, and so it waits.
+    """
+    return any(
+        route.target.prefixlen == 0 and family(route) == 4 and route.table in {None, 254} and link_of(route, links) != name  # noqa: PLR2004
+        for route in links.routes
+    )
+
+
 def rules(name: str, links: Links) -> list[Rule]:
     """The policy rules that stand in a link's file: those of a table whose first route leaves by it."""
     first: dict[int, str] = {}

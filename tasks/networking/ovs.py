@@ -8,7 +8,7 @@ from nornir_stack.command import command
 from nornir_stack.tasks.networking.order import above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from nornir_stack.command import Command
     from nornir_stack.tasks.networking.observe import NodeNetwork, SeenPort
@@ -34,8 +34,18 @@ def restore(links: Links, now: NodeNetwork) -> list[Command]:
             if was is None:
                 parts.append(["--if-exists", "del-port", name, port])
             else:
-                parts += _tags(port, links.links[port], was, back=True)
-    parts += [_added(bridge, port, was) for bridge, port, was in moved(links, now)]
+                parts += _back(port, links.links[port], was)
+    parts += [words for bridge, port, was in moved(links, now) for words in _added(bridge, port, was)]
+    return _transaction(parts)
+
+
+def again(bridges: Sequence[str], now: NodeNetwork) -> list[Command]:
+    """What makes bridges that were deleted anew, with the ports that they had."""
+    parts: list[list[str]] = []
+    for name in bridges:
+        seen = now.bridges[name]
+        parts += [["--may-exist", "add-br", name], ["set", "bridge", name, f"datapath_type={seen.datapath}"]]
+        parts += [words for port, was in seen.ports.items() for words in _added(name, port, was)]
     return _transaction(parts)
 
 
@@ -88,9 +98,28 @@ def _changed(port: str, link: Link, was: SeenPort) -> list[list[str]]:
     if link.kind == "ovs-bond":
         mode = link.mode or "active-backup"
         parts += [["set", "port", port, f"bond_mode={mode}"]] if (was.mode or "active-backup") != mode else []
+        parts += _members(port, was.interfaces, link.ports)
     elif link.kind == "ovs-patch" and was.peer != link.peer:
         parts.append(["set", "interface", port, "type=patch", f"options:peer={link.peer}"])
     return parts
+
+
+def _back(port: str, link: Link, was: SeenPort) -> list[list[str]]:
+    """What gives a port that is changed its former settings."""
+    parts = _tags(port, link, was, back=True)
+    if link.kind == "ovs-bond":
+        if (was.mode or "active-backup") != (link.mode or "active-backup"):
+            parts.append(["set", "port", port, f"bond_mode={was.mode}"] if was.mode else ["clear", "port", port, "bond_mode"])
+        parts += _members(port, link.ports, was.interfaces)
+    elif link.kind == "ovs-patch" and was.peer != link.peer:
+        parts.append(["set", "interface", port, f"type={was.type or 'system'}", f"options:peer={was.peer}"])
+    return parts
+
+
+def _members(port: str, have: Sequence[str], wanted: Sequence[str]) -> list[list[str]]:
+    """A bond keeps one port at least all the while."""
+    added = [["add-bond-iface", port, one] for one in wanted if one not in have]
+    return [*added, *(["del-bond-iface", port, one] for one in have if one not in wanted)]
 
 
 def _tags(port: str, link: Link, was: SeenPort, *, back: bool = False) -> list[list[str]]:
@@ -104,6 +133,13 @@ def _tags(port: str, link: Link, was: SeenPort, *, back: bool = False) -> list[l
     return parts
 
 
-def _added(bridge: str, port: str, was: SeenPort) -> list[str]:
-    tag = [f"tag={was.tag}"] if was.tag else []
-    return ["--may-exist", "add-port", bridge, port, *tag]
+def _added(bridge: str, port: str, was: SeenPort) -> list[list[str]]:
+    settings = [f"tag={was.tag}"] if was.tag else []
+    settings += [f"trunks={','.join(map(str, was.trunks))}"] if was.trunks else []
+    settings += [f"bond_mode={was.mode}"] if was.mode else []
+    if len(was.interfaces) > 1:
+        return [["--may-exist", "add-bond", bridge, port, *was.interfaces, *settings]]
+    parts = [["--may-exist", "add-port", bridge, port, *settings]]
+    if was.type == "patch":
+        parts.append(["set", "interface", port, "type=patch", f"options:peer={was.peer}"])
+    return parts

@@ -240,6 +240,39 @@ def test_open_vswitch_is_changed_in_one_transaction() -> None:
     assert restored[0].argv[2:] == ("--if-exists", "del-br", "br-ex", "--", "--if-exists", "del-br", "br-ex2")
 
 
+def test_what_open_vswitch_had_comes_back() -> None:
+    """A bond's mode and ports, a patch's peer, and bridges that were deleted, with all ports that they had."""
+    was = {
+        "br-ex": SeenBridge("system", {"eth2": SeenPort(("eth2",))}),
+        "br-ex2": SeenBridge(
+            "netdev",
+            {
+                "bond1": SeenPort(("eth3", "eth9"), tag=30, trunks=(5, 6), mode="active-backup"),
+                "ex2-to-ex": SeenPort(("ex2-to-ex",), type="patch", peer="old"),
+            },
+        ),
+    }
+    now = NodeNetwork(has_ovs=True, bridges=was)
+    assert "bond1: eth9 is in it and not declared there" in problems(NETWORK_NODE, now)
+    (step,) = ovs.steps(NETWORK_NODE, now)
+    assert "set port bond1 bond_mode=balance-slb -- add-bond-iface bond1 eth4 -- del-bond-iface bond1 eth9" in step.line
+    assert "options:peer=ex-to-ex2" in step.line
+    (back,) = ovs.restore(NETWORK_NODE, now)
+    for words in (
+        "del-port br-ex ex-to-ex2",
+        "set port bond1 trunks=5,6 -- set port bond1 bond_mode=active-backup",
+        "add-bond-iface bond1 eth9 -- del-bond-iface bond1 eth4",
+        "set interface ex2-to-ex type=patch options:peer=old",
+    ):
+        assert words in back.line
+    (anew,) = ovs.again(["br-ex2"], now)
+    assert anew.line == (
+        "ovs-vsctl --timeout=30 --may-exist add-br br-ex2 -- set bridge br-ex2 datapath_type=netdev"
+        " -- --may-exist add-bond br-ex2 bond1 eth3 eth9 tag=30 trunks=5,6 bond_mode=active-backup"
+        " -- --may-exist add-port br-ex2 ex2-to-ex -- set interface ex2-to-ex type=patch options:peer=old"
+    )
+
+
 def test_a_port_moves_between_declared_bridges() -> None:
     """It is taken off the one first, and given back to it where the change is undone."""
     wanted = complete(links(links={"a": {"kind": "ovs-bridge"}, "b": {"kind": "ovs-bridge", "ports": ["eth0"]}}))

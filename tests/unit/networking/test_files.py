@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from nornir_stack.tasks.networking import ifcfg, ifupdown, keyfile, netplan, networkd
 from nornir_stack.tasks.networking.links import _LISTED
 from nornir_stack.tasks.networking.managers import MANAGERS
-from nornir_stack.tasks.networking.order import Text, ip_route, routes
+from nornir_stack.tasks.networking.order import Text, complete, ip_route, routes
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
 if TYPE_CHECKING:
@@ -214,6 +214,30 @@ def test_networkmanager_is_told_of_each_file_that_changed() -> None:
     assert (MANAGERS["networkmanager"].link_of, MANAGERS["networkd"].link_of("/x")) == (keyfile.link_of_file, "")
 
 
+def test_networkmanager_is_told_hardware_addresses_and_who_is_the_way_out() -> None:
+    """A bridge has its own key for the address, others `cloned-mac-address`; DHCP's default route gives way."""
+    mac = "52:54:00:0a:0b:0d"
+    declared = complete(
+        links(
+            links={
+                "eth1": {"mac": mac, "mtu": 9000, "addresses": ["10.0.0.1/24"]},
+                "eth2": {"dhcp": True},
+                "br0": {"kind": "bridge", "ports": ["eth3"], "mac": mac},
+            },
+            routes=[{"to": "default", "via": "10.0.0.254"}],
+        )
+    )
+    files = keyfile.render(declared)
+    assert {f"cloned-mac-address={mac.upper()}", "mtu=9000"} <= set(lines(files, keyfile.path("nornir-stack-eth1")))
+    bridge = lines(files, keyfile.path("nornir-stack-br0"))
+    assert (f"mac-address={mac.upper()}" in bridge, "[ethernet]" in bridge) == (True, False)
+    assert "never-default=true" in lines(files, keyfile.path("nornir-stack-eth2"))
+    assert "never-default=true" not in lines(files, keyfile.path("nornir-stack-eth1"))
+    assert shell(ifcfg.render(declared), "eth2")["DEFROUTE"] == "no"
+    alone = complete(links(links={"eth2": {"dhcp": True}}))
+    assert "DEFROUTE" not in shell(ifcfg.render(alone), "eth2")
+
+
 # netplan
 
 
@@ -248,6 +272,14 @@ def test_netplan_s_other_files_lose_what_would_be_added_to_ours() -> None:
     }
     assert netplan.without(left, {"eth0", "br0"}) is left
     assert netplan.without(CLOUD_INIT, {"eth9"}) is CLOUD_INIT
+
+
+def test_a_link_that_netplan_knows_by_another_id() -> None:
+    """Both definitions would hold: by `set-name`, or by a `match` of its name; a match of the address alone does not tell."""
+    other = "network: {ethernets: {id0: {match: {macaddress: a}, set-name: eth0}, id1: {match: {name: eth1}}, eth2: {}}}"
+    assert netplan.renamed(other, {"eth0", "eth1", "eth2"}) == {"eth0": "id0", "eth1": "id1"}
+    assert netplan.renamed(CLOUD_INIT, {"eth0", "eth1"}) == {}
+    assert netplan.renamed("", {"eth0"}) == {}
 
 
 @pytest.mark.skipif(shutil.which("netplan") is None, reason="netplan is not installed (apt: netplan.io)")
