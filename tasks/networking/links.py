@@ -20,7 +20,7 @@ from nornir_stack.tasks.networking.observe import look
 from nornir_stack.tasks.networking.order import Text, complete, devices, with_macs
 from nornir_stack.tasks.networking.record import RECORD, forgotten, record_of, recorded
 from nornir_stack.tasks.networking.settings import Links
-from nornir_stack.tasks.networking.uplink import declared
+from nornir_stack.tasks.networking.uplink import declared, leases
 from nornir_stack.tasks.networking.upstream import with_upstream
 from nornir_stack.tasks.networking.way_in import lost, stripped
 from nornir_stack.tasks.system.packages import packages
@@ -107,7 +107,9 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
         packages(node.task, present=("ethtool",))
     if steps or names or stale or former:
         written = [step.path for step in steps if isinstance(step, File)]
-        taken = [*names, *filter(None, map(manager.link_of, written))]
+        # no difference, for nobody knows whether a server answers; but its client has to be started
+        leaseless = [name for name, link in devices(wanted).items() if link.dhcp and steps and not _leased(name, now)]
+        taken = [*names, *filter(None, map(manager.link_of, written)), *leaseless]
         acts = actions(manager, wanted, now, taken, bool(steps))
         # a bridge goes last, when its card has its own address again; what else is gone first leaves its ports free
         gone = [_delete(name, record.devices[name]) for name in stale if record.devices[name] != "bridge"]
@@ -119,12 +121,17 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
             seen = look(node)
             return [*problems(wanted, seen), *(f"it still has {words}" for words in forgotten(record, wanted, seen))]
 
-        paths = [RECORD, *files, *record.files]
+        paths = [RECORD, *files, *record.files, f"/etc/systemd/system/multi-user.target.wants/{_OFFLOAD}"]
         confirmed(
             node, [*steps, *gone, *acts], undo=Network(paths, undoing(manager, wanted, now, record)), check=check, within=within
         )
     if mappings and node.edit_ini(AGENT_INI, "ovs", {"bridge_mappings": mappings}, independent=True) and agent:
         node.then(restart, unit=AGENT)
+
+
+def _leased(name: str, now: NodeNetwork) -> bool:
+    """Whether a client of DHCP is at work there, as far as can be seen."""
+    return name in now.links and bool(leases(now.links[name]))
 
 
 def files_of(manager: Manager, wanted: Links, now: NodeNetwork) -> Files:
@@ -154,7 +161,9 @@ def _others(
             text = node.read_file(path) if seen is not None else None
             for name, other in netplan.renamed(text or "", wanted.links).items():
                 raise Refused(f"{node.name}: {path} has {name} as {other}, and both would hold: call it {name} there too")
-            if seen is not None and text is not None and (less := netplan.without(text, wanted.links)) != text:
+            if seen is not None and text is not None and (
+                less := netplan.without(text, wanted.links, later=path > netplan.PATH)
+            ) != text:
                 files[path] = Text(less, seen.mode)
     return files
 

@@ -271,6 +271,9 @@ def test_netplan_s_other_files_lose_what_would_be_added_to_ours() -> None:
         "eth1": {"addresses": ["198.51.100.5/24"]},
     }
     assert netplan.without(left, {"eth0", "br0"}) is left
+    leased = "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      wakeonlan: true\n"
+    assert netplan.without(leased, {"eth0"}) is leased  # ours is read after it, and says the contrary
+    assert netplan.without(leased, {"eth0"}, later=True) == leased.replace("      dhcp4: true\n", "")
     assert netplan.without(CLOUD_INIT, {"eth9"}) is CLOUD_INIT
 
 
