@@ -11,14 +11,15 @@ from nornir_stack.files import edited_ini
 from nornir_stack.inventory.networks import networks_of
 from nornir_stack.node import Node
 from nornir_stack.settings import dotted
-from nornir_stack.tasks.networking import bonds, ifupdown, netplan, ovs
+from nornir_stack.tasks.networking import bonds, ovs
 from nornir_stack.tasks.networking.bridge import AGENT, AGENT_INI, mapped
 from nornir_stack.tasks.networking.check import wrong
 from nornir_stack.tasks.networking.differ import differences, problems, refuse
 from nornir_stack.tasks.networking.managers import manager_of
 from nornir_stack.tasks.networking.observe import look
-from nornir_stack.tasks.networking.order import Text, complete, devices, with_macs
-from nornir_stack.tasks.networking.record import RECORD, forgotten, record_of, recorded
+from nornir_stack.tasks.networking.order import Text, complete, devices, in_ovs, with_macs
+from nornir_stack.tasks.networking.others import of_interfaces, of_netplan, of_nobody
+from nornir_stack.tasks.networking.record import RECORD, forgotten, freed, record_of, recorded
 from nornir_stack.tasks.networking.settings import Links
 from nornir_stack.tasks.networking.uplink import declared, leases
 from nornir_stack.tasks.networking.upstream import with_upstream
@@ -27,7 +28,7 @@ from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import restart, unit_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
     from nornir.core.task import Task
 
@@ -41,18 +42,6 @@ if TYPE_CHECKING:
 OFFLOAD = "/etc/systemd/system/nornir-stack-offload.service"
 _OFFLOAD = OFFLOAD.rpartition("/")[2]
 WITHIN = 60.0
-# Pairs of a keyword and a pattern, which is globbed and nothing else (ifupdown has wordexp(3) for it).
-_LISTED = r"""
-IFS=
-while [ $# -gt 1 ]; do
-    case $1 in
-        source) for f in $2; do if [ -f "$f" ]; then echo "$f"; fi; done ;;
-        *) for f in $2/*; do
-            case ${f##*/} in *[!A-Za-z0-9_-]*) ;; *) if [ -f "$f" ]; then echo "$f"; fi ;; esac; done ;;
-    esac
-    shift 2
-done
-"""
 
 
 def links(task: Task, *, within: float = WITHIN) -> Result[NodeNetwork]:
@@ -93,19 +82,19 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
     mappings = _mappings(node, wanted)
     agent = bool(mappings) and unit_state(node.task, unit=AGENT).value.running
     manager = manager_of(now, wanted.manager, node.name)
-    interfaces = _interfaces(node) if manager.name == "ifupdown" else {}
-    files = {**files_of(manager, wanted, now), **_others(manager, wanted, now, node, interfaces)}
-    described = [name for path, lines in interfaces.items() if path != ifupdown.PATH for name in ifupdown.names(lines)]
-    elsewhere: Mapping[str, Collection[str]] = {"ifupdown": described, "ifcfg": ()}
-    for why in lost(wanted, now, record, elsewhere.get(manager.name)):
+    others = {"ifupdown": of_interfaces, "netplan": of_netplan}.get(manager.name, of_nobody)(node, wanted, now)
+    files = {**files_of(manager, wanted, now), **others.files}
+    elsewhere = None if manager.at_once else others.described
+    for why in lost(wanted, now, record, elsewhere):
         raise Refused(f"{node.name}: {why}")
     steps = [*_writes(node, files), *_removals(node, files, record)]
     names = list(differences(wanted, now))
     stale = [name for name in record.devices if name not in wanted.links and name in now.links]
     former = forgotten(record, wanted, now)
+    free = freed(record, wanted, now)
     if any(link.offload is False for link in wanted.links.values()):
         packages(node.task, present=("ethtool",))
-    if steps or names or stale or former:
+    if steps or names or stale or former or free:
         written = [step.path for step in steps if isinstance(step, File)]
         # no difference, for nobody knows whether a server answers; but its client has to be started
         leaseless = [name for name, link in devices(wanted).items() if link.dhcp and steps and not _leased(name, now)]
@@ -114,12 +103,15 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
         # a bridge goes last, when its card has its own address again; what else is gone first leaves its ports free
         gone = [_delete(name, record.devices[name]) for name in stale if record.devices[name] != "bridge"]
         acts += [_delete(name, "bridge") for name in stale if record.devices[name] == "bridge"]
+        acts += [_release(card, over, now) for card, over in free.items()]
         if former:  # after the manager, who may have done it
             acts += [sh('ip "$@" 2>/dev/null; :', *words.split(), label=f"ip {words}") for words in former]
 
         def check(node: Node) -> Sequence[str]:
             seen = look(node)
-            return [*problems(wanted, seen), *(f"it still has {words}" for words in forgotten(record, wanted, seen))]
+            left = [f"it still has {words}" for words in forgotten(record, wanted, seen)]
+            left += [f"{card} is still a port of {over}" for card, over in freed(record, wanted, seen).items()]
+            return [*problems(wanted, seen), *left]
 
         paths = [RECORD, *files, *record.files, f"/etc/systemd/system/multi-user.target.wants/{_OFFLOAD}"]
         confirmed(
@@ -141,50 +133,6 @@ def files_of(manager: Manager, wanted: Links, now: NodeNetwork) -> Files:
         files[OFFLOAD] = Text(offload_unit(off))
     files[RECORD] = Text(record_of(wanted, list(files)))
     return files
-
-
-def _others(
-    manager: Manager, wanted: Links, now: NodeNetwork, node: Node, interfaces: Mapping[str, Sequence[str]]
-) -> Files:
-    """Files of others about declared links, without what would be added to ours."""
-    files: Files = {}
-    if manager.name == "ifupdown":
-        left = {path: ifupdown.without(lines, wanted.links) for path, lines in interfaces.items() if path != ifupdown.PATH}
-        if ifupdown.PATH not in interfaces:
-            left[ifupdown.MAIN].append(ifupdown.INCLUDE)
-        for path, lines in left.items():
-            if lines != list(interfaces[path]):
-                files[path] = Text("".join(f"{line}\n" for line in lines), _mode(node, path))
-    elif manager.name == "netplan":
-        for path in sorted(now.files):
-            seen = node.stat(path) if path.startswith(netplan.FOLDER) and path != netplan.PATH else None
-            text = node.read_file(path) if seen is not None else None
-            for name, other in netplan.renamed(text or "", wanted.links).items():
-                raise Refused(f"{node.name}: {path} has {name} as {other}, and both would hold: call it {name} there too")
-            if seen is not None and text is not None and (
-                less := netplan.without(text, wanted.links, later=path > netplan.PATH)
-            ) != text:
-                files[path] = Text(less, seen.mode)
-    return files
-
-
-def _interfaces(node: Node) -> dict[str, list[str]]:
-    """The lines of the files that ifupdown reads, by path, the main one first; ours without lines, if it is one of them."""
-    found: dict[str, list[str]] = {}
-    todo = [ifupdown.MAIN]
-    while todo:
-        found |= {path: [] if path == ifupdown.PATH else (node.read_file(path) or "").splitlines() for path in todo}
-        patterns = [pattern for path in todo for pattern in ifupdown.sources(found[path], path)]
-        words = [word for pattern in patterns for word in (pattern.kind, pattern.path)]
-        listed = node.read(sh(_LISTED, *words, label="list the files that interfaces(5) names")).lines if words else ()
-        ours = [ifupdown.PATH] if any(pattern.names(ifupdown.PATH) for pattern in patterns) else []
-        todo = [path for path in dict.fromkeys([*listed, *ours]) if path not in found]
-    return found
-
-
-def _mode(node: Node, path: str) -> str:
-    seen = node.stat(path)
-    return seen.mode if seen is not None else "0644"
 
 
 def offload_unit(names: Sequence[str]) -> str:
@@ -233,7 +181,11 @@ def _removals(node: Node, files: Files, record: Record) -> list[Command | File]:
 def actions(manager: Manager, wanted: Links, now: NodeNetwork, names: Sequence[str], written: bool) -> list[Command]:
     """What makes the node as the files say: Open vSwitch first, for its devices carry addresses."""
     mine = [name for name in devices(wanted) if name in names]
-    acts = ovs.steps(wanted, now)
+    # Open vSwitch takes no device that is a port of the kernel's
+    into = [name for name in devices(wanted) if in_ovs(name, wanted) and name in now.links]
+    kernel = [name for name in into if now.links[name].master not in {"", "ovs-system"}]
+    acts = [command("ip", "link", "set", "dev", name, "nomaster") for name in kernel]
+    acts += ovs.steps(wanted, now)
     if manager.name == "networkmanager":  # which does it itself, and leaves the ports to be brought up
         ports = [port for name in bonds.other(wanted, now) for port in wanted.links[name].ports]
         mine += [name for name in devices(wanted) if name in ports and name not in mine]
@@ -249,7 +201,7 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
     """What runs after the files are back: devices that were made go, Open vSwitch and the manager have their former say."""
     new = [name for name, link in devices(wanted).items() if link.kind in {"bridge", "bond", "vlan"} and name not in now.links]
     there = [name for name in devices(wanted) if name in now.links]
-    acts = ovs.restore(wanted, now)
+    acts = ovs.restore(wanted, now, freed(record, wanted, now))
     if new:
         acts.append(
             sh(
@@ -263,6 +215,13 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
     acts += ovs.again([name for name in deleted if name in now.bridges], now)
     acts += manager.back(list(dict.fromkeys([*there, *former, *deleted])))
     return acts if manager.name == "networkmanager" else [*acts, *bonds.restore(wanted, now)]
+
+
+def _release(card: str, over: str, now: NodeNetwork) -> Command:
+    """A port that is no longer declared leaves its bridge or bond, as it would at a boot."""
+    if over in now.bridges:
+        return command("ovs-vsctl", "--timeout=30", "--if-exists", "del-port", over, card)
+    return command("ip", "link", "set", "dev", card, "nomaster")
 
 
 def _delete(name: str, kind: str) -> Command:

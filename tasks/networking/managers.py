@@ -66,7 +66,8 @@ class Manager:
 
     `names` are the links that are not as declared; with none the files alone are read again. `back(names)` are the commands
     after the former files are there again, `names` being links that were there. `link_of(path)` is the link of a file of which
-    it takes no notice until it is told to use it; '' of others.
+    it takes no notice until it is told to use it; '' of others. `at_once`: a link whose file is gone loses what it had at once,
+    not at the next boot only.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Manager:
     apply: Callable[[Sequence[str], Links], list[Command]]
     back: Callable[[Sequence[str]], list[Command]] = lambda _: []
     link_of: Callable[[str], str] = lambda _: ""
+    at_once: bool = True
 
 
 def _networkd(names: Sequence[str], _: Links | None = None) -> list[Command]:
@@ -115,7 +117,7 @@ MANAGERS: Mapping[str, Manager] = {
     one.name: one
     for one in (
         Manager("networkd", "systemd-networkd", lambda links, _: networkd.render(links), _networkd, _networkd),
-        Manager("ifupdown", "ifupdown", ifupdown.render, _ifupdown, _ifupdown_back),
+        Manager("ifupdown", "ifupdown", ifupdown.render, _ifupdown, _ifupdown_back, at_once=False),
         Manager("netplan", "netplan", lambda links, _: netplan.render(links), _netplan, lambda _: _netplan((), None)),
         Manager(
             "networkmanager",
@@ -125,7 +127,7 @@ MANAGERS: Mapping[str, Manager] = {
             _networkmanager_back,
             keyfile.link_of_file,
         ),
-        Manager("ifcfg", "the network scripts (ifcfg-*)", ifcfg.render, _ifcfg, _ifcfg_back),
+        Manager("ifcfg", "the network scripts (ifcfg-*)", ifcfg.render, _ifcfg, _ifcfg_back, at_once=False),
     )
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import command
 from nornir_stack.tasks.networking.order import above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nornir_stack.command import Command
     from nornir_stack.tasks.networking.observe import NodeNetwork, SeenPort
@@ -20,9 +21,10 @@ def steps(links: Links, now: NodeNetwork) -> list[Command]:
     return _transaction([words for part in _parts(links, now) for words in part])
 
 
-def restore(links: Links, now: NodeNetwork) -> list[Command]:
-    """What gives Open vSwitch its former bridges, ports and tags again."""
-    parts: list[list[str]] = []
+def restore(links: Links, now: NodeNetwork, freed: Mapping[str, str] = MappingProxyType({})) -> list[Command]:
+    """What gives Open vSwitch its former bridges, ports and tags again; `freed`: ports that were taken off, to their bridge."""
+    taken = ((bridge, port) for port, bridge in freed.items() if bridge in now.bridges)
+    parts = [words for bridge, port in taken for words in _added(bridge, port, now.bridges[bridge].ports[port])]
     for name, link in links.links.items():
         if link.kind != "ovs-bridge":
             continue

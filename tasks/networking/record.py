@@ -77,6 +77,19 @@ def forgotten(record: Record, links: Links, now: NodeNetwork) -> list[str]:
     return [*gone, *(f"-{family(rule)} rule delete {ip_rule(rule)}" for rule in lost)]
 
 
+def freed(record: Record, links: Links, now: NodeNetwork) -> dict[str, str]:
+    """Cards that were declared once, are no longer, and are a port of a declared bridge or bond still: that one."""
+    found = {}
+    for card in record.cards:
+        seen = now.links.get(card)
+        if card in links.links or seen is None:
+            continue
+        bridge = next((name for name, one in now.bridges.items() if card in one.ports), "")
+        if (bridge or seen.master) in links.links:
+            found[card] = bridge or seen.master
+    return found
+
+
 def _connected(route: Route, link: str, links: Links) -> bool:
     """Whether an address that is declared brings it."""
     held = links.links[link].addresses if link in links.links else ()

@@ -18,7 +18,7 @@ from nornir_stack.tasks.networking.links import actions
 from nornir_stack.tasks.networking.managers import MANAGERS, at_work, manager_of
 from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute, parse
 from nornir_stack.tasks.networking.order import complete
-from nornir_stack.tasks.networking.record import forgotten, record_of, recorded
+from nornir_stack.tasks.networking.record import Record, forgotten, freed, record_of, recorded
 from nornir_stack.tasks.networking.settings import Links
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
@@ -271,6 +271,30 @@ def test_what_open_vswitch_had_comes_back() -> None:
         " -- --may-exist add-bond br-ex2 bond1 eth3 eth9 tag=30 trunks=5,6 bond_mode=active-backup"
         " -- --may-exist add-port br-ex2 ex2-to-ex -- set interface ex2-to-ex type=patch options:peer=old"
     )
+
+
+def test_a_port_that_is_no_longer_declared_is_let_go() -> None:
+    """A card of the record leaves the bridge or bond that is still declared, and comes back where undone; others' stay."""
+    record = Record(cards=("eth0", "eth1", "eth2", "eth7"))
+    wanted = complete(
+        links(links={"br0": {"kind": "bridge", "ports": ["eth0"]}, "br-ex": {"kind": "ovs-bridge", "ports": ["eth5"]}})
+    )
+    now = NodeNetwork(
+        links={
+            "eth0": SeenLink("eth0", master="br0"),
+            "eth1": SeenLink("eth1", master="br0"),
+            "vnet0": SeenLink("vnet0", master="br0"),
+            "eth2": SeenLink("eth2", master="ovs-system"),
+            "eth7": SeenLink("eth7", master="virbr0"),
+        },
+        bridges={"br-ex": SeenBridge("system", {"eth2": SeenPort(("eth2",), tag=9), "phy-br-ex": SeenPort(())})},
+    )
+    assert freed(record, wanted, now) == {"eth1": "br0", "eth2": "br-ex"}
+    assert "--may-exist add-port br-ex eth2 tag=9" in ovs.restore(wanted, now, {"eth1": "br0", "eth2": "br-ex"})[0].line
+    into = replace(now, links={"eth5": SeenLink("eth5", master="br0")})
+    first, second = actions(MANAGERS["networkd"], wanted, into, [], written=False)
+    assert first.line == "ip link set dev eth5 nomaster"
+    assert "add-port br-ex eth5" in second.line
 
 
 def test_a_port_moves_between_declared_bridges() -> None:

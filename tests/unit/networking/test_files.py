@@ -8,15 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from nornir.core.processor import Processors
+from nornir.core.task import Task
 from ruamel.yaml import YAML
 
+from nornir_stack.inventory.plugins import register_connections
+from nornir_stack.node import Node
 from nornir_stack.tasks.networking import ifcfg, ifupdown, keyfile, netplan, networkd
-from nornir_stack.tasks.networking.links import _LISTED
 from nornir_stack.tasks.networking.managers import MANAGERS
+from nornir_stack.tasks.networking.observe import NodeNetwork, observe
 from nornir_stack.tasks.networking.order import Text, complete, ip_route, routes
+from nornir_stack.tasks.networking.others import _LISTED, of_interfaces
+from tests.unit.fleets import fleet
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nornir_stack.tasks.networking.settings import Links
 
 DECLARATIONS = pytest.mark.parametrize("declared", [HOST, NETWORK_NODE], ids=["host", "network node"])
@@ -171,6 +179,44 @@ def test_files_that_ifupdown_names_are_listed(tmp_path: Path) -> None:
     words = ["source-directory", str(tmp_path), "source", f"{tmp_path}/c *", "source", f"{tmp_path}/*.cfg", "source", "$(id)"]
     done = subprocess.run(["sh", "-ec", _LISTED, "sh", *words], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"{tmp_path}/{name}" for name in ("a", "c d", "b.cfg")]
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+    """A task on this machine's own shell, whose ifupdown has its files in a folder of the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(ifupdown, "MAIN", str(tmp_path / "interfaces"))
+    monkeypatch.setattr(ifupdown, "PATH", str(tmp_path / "interfaces.d/nornir-stack"))
+    (tmp_path / "interfaces.d").mkdir()
+    register_connections()
+    nr = fleet({"db": ["one"]}, {"one": {"connection": "local"}})
+    made = Task(observe, nr, global_dry_run=False, processors=Processors([]))
+    made.host = nr.inventory.hosts["one"]
+    yield made
+    nr.close_connections()
+
+
+def test_every_file_that_ifupdown_reads_loses_the_link(task: Task, tmp_path: Path) -> None:
+    """That of cloud-init in the folder too, and one that it sources in turn; a link of others is known to be described."""
+    texts = {
+        "interfaces": "auto lo\niface lo inet loopback\nsource interfaces.d/*\n",
+        "interfaces.d/50-cloud-init": f"auto eth0 eth1\niface eth0 inet dhcp\niface eth1 inet dhcp\nsource {tmp_path}/more\n",
+        "more": "iface eth0 inet6 auto\n",
+        "unread": "iface eth0 inet dhcp\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    wanted = complete(links(links={"eth0": {"addresses": ["10.0.0.1/24"]}}))
+    found = of_interfaces(Node(task), wanted, NodeNetwork())
+    assert {path.removeprefix(f"{tmp_path}/"): text for path, (text, _) in found.files.items()} == {
+        "interfaces.d/50-cloud-init": f"auto eth1\niface eth1 inet dhcp\nsource {tmp_path}/more\n",
+        "more": "",
+    }
+    assert set(found.described) == {"lo", "eth0", "eth1"}
+
+    (tmp_path / "interfaces").write_text("auto lo\nsource interfaces.d/*.cfg\n")  # which ours is not
+    (text, _) = of_interfaces(Node(task), wanted, NodeNetwork()).files[str(tmp_path / "interfaces")]
+    assert text == f"auto lo\nsource interfaces.d/*.cfg\n{ifupdown.INCLUDE}\n"
 
 
 # NetworkManager
