@@ -6,6 +6,7 @@ gateway whose route stands below it fails there.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nornir_stack.tasks.networking.order import (
@@ -22,10 +23,12 @@ from nornir_stack.tasks.networking.order import (
     routes,
     rules,
 )
+from nornir_stack.tasks.networking.resolvers import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import Link, Links
 
 FOLDER = "/etc/sysconfig/network-scripts"
@@ -34,11 +37,14 @@ _OVS_PORTS = {"card": "OVSPort", "ovs-bond": "OVSBond", "ovs-patch": "OVSPatchPo
 _HEAD = "# written by nornir_stack from the inventory's `network`\n"
 
 
-def render(links: Links, datapath: str = "system") -> Files:
-    """The files, by path. `links` is complete; `datapath` is what a bridge of Open vSwitch is made with."""
+def render(links: Links, datapath: str = "system", names: Mapping[str, Resolver] = MappingProxyType({})) -> Files:
+    """The files, by path. `links` is complete; `datapath` is for bridges of Open vSwitch, `names` are name servers by link."""
     files: Files = {}
     for name, link in links.links.items():
-        lines = [f"{key}={_quoted(value)}\n" for key, value in _lines(name, link, links, datapath)]
+        resolver = names.get(name, NONE)
+        pairs = [*_lines(name, link, links, datapath), *((f"DNS{n}", one) for n, one in enumerate(resolver.servers, 1))]
+        pairs += [("DOMAIN", " ".join(resolver.search))] if resolver.search else []
+        lines = [f"{key}={_quoted(value)}\n" for key, value in pairs]
         files[f"{FOLDER}/ifcfg-{name}"] = Text(_HEAD + "".join(lines))
     for name in devices(links):
         for version, suffix in ((4, ""), (6, "6")):

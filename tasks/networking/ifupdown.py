@@ -8,13 +8,16 @@ from __future__ import annotations
 import posixpath
 import re
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nornir_stack.tasks.networking.order import Files, Text, above, bridge_of, devices, family, ip_route, ip_rule, routes, rules
+from nornir_stack.tasks.networking.resolvers import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import Link, Links
 
 MAIN = "/etc/network/interfaces"
@@ -25,14 +28,17 @@ _STANZAS = {"iface", "auto", "mapping", "rename", "no-auto-down", "no-scripts", 
 _ABOUT = {"auto", "no-auto-down", "no-scripts"}
 
 
-def render(links: Links, datapath: str = "system") -> Files:
-    """The one file. `links` is complete; `datapath` is what a bridge of Open vSwitch is made with."""
-    stanzas = ["\n".join(_stanza(name, link, links, datapath)) for name, link in devices(links).items()]
+def render(links: Links, datapath: str = "system", names: Mapping[str, Resolver] = MappingProxyType({})) -> Files:
+    """The one file. `links` is complete; `datapath` is what a bridge of Open vSwitch is made with.
+
+    `names` are name servers by link, which resolvconf(8) takes up.
+    """
+    stanzas = ["\n".join(_stanza(name, link, links, datapath, names.get(name, NONE))) for name, link in devices(links).items()]
     stanzas += ["\n".join(_ovs_only(name, link, links)) for name, link in links.links.items() if name not in devices(links)]
     return {PATH: Text("# written by nornir_stack from the inventory's `network`\n\n" + "\n\n".join(stanzas) + "\n")}
 
 
-def _stanza(name: str, link: Link, links: Links, datapath: str) -> Iterator[str]:
+def _stanza(name: str, link: Link, links: Links, datapath: str, resolver: Resolver) -> Iterator[str]:
     """The device is made by the first of its stanzas; routes are put in by the last, when all addresses are there."""
     over = above(name, links)
     # what a bridge of Open vSwitch has as its port is brought up by it (README.Debian)
@@ -46,6 +52,8 @@ def _stanza(name: str, link: Link, links: Links, datapath: str) -> Iterator[str]
         yield head
         if number == 1:
             yield from (f"    {option}" for option in _made(name, link, links, datapath))
+            yield from ([f"    dns-nameservers {' '.join(resolver.servers)}"] if resolver.servers else [])
+            yield from ([f"    dns-search {' '.join(resolver.search)}"] if resolver.search else [])
         if number == len(heads):
             yield from (f"    {option}" for option in _ways(name, links))
 

@@ -20,6 +20,7 @@ from nornir_stack.tasks.networking.observe import look
 from nornir_stack.tasks.networking.order import Text, complete, devices, in_ovs, with_macs
 from nornir_stack.tasks.networking.others import of_interfaces, of_netplan, of_nobody
 from nornir_stack.tasks.networking.record import RECORD, forgotten, freed, record_of, recorded
+from nornir_stack.tasks.networking.resolvers import carried
 from nornir_stack.tasks.networking.settings import Links
 from nornir_stack.tasks.networking.uplink import declared, leases
 from nornir_stack.tasks.networking.upstream import with_upstream
@@ -128,7 +129,7 @@ def _leased(name: str, now: NodeNetwork) -> bool:
 
 def files_of(manager: Manager, wanted: Links, now: NodeNetwork) -> Files:
     """Our files: the manager's, the unit for offload, and the record."""
-    files = manager.render(wanted, now.datapath)
+    files = manager.render(wanted, now.datapath, carried(wanted, now))
     if off := [name for name, link in devices(wanted).items() if link.offload is False]:
         files[OFFLOAD] = Text(offload_unit(off))
     files[RECORD] = Text(record_of(wanted, list(files)))

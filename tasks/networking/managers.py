@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nornir_stack.command import Command
     from nornir_stack.tasks.networking.observe import NodeNetwork
     from nornir_stack.tasks.networking.order import Files
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import Links
 
 _RECONFIGURE = 'networkctl reload; for d; do if [ -e "/sys/class/net/$d" ]; then networkctl reconfigure "$d"; fi; done'
@@ -62,7 +63,7 @@ _SCRIPTS = 'for d; do ifdown "$d"; done; for d; do ifup "$d" || exit; done'
 
 @dataclass(frozen=True)
 class Manager:
-    """One of them. `render(links, datapath)` gives its files; `apply(names, links)` the commands after these were written.
+    """One of them. `render(links, datapath, resolvers)` gives its files; `apply(names, links)` what is run after them.
 
     `names` are the links that are not as declared; with none the files alone are read again. `back(names)` are the commands
     after the former files are there again, `names` being links that were there. `link_of(path)` is the link of a file of which
@@ -72,7 +73,7 @@ class Manager:
 
     name: str
     program: str
-    render: Callable[[Links, str], Files]
+    render: Callable[[Links, str, Mapping[str, Resolver]], Files]
     apply: Callable[[Sequence[str], Links], list[Command]]
     back: Callable[[Sequence[str]], list[Command]] = lambda _: []
     link_of: Callable[[str], str] = lambda _: ""
@@ -116,13 +117,13 @@ def _ifcfg(names: Sequence[str], _: Links) -> list[Command]:
 MANAGERS: Mapping[str, Manager] = {
     one.name: one
     for one in (
-        Manager("networkd", "systemd-networkd", lambda links, _: networkd.render(links), _networkd, _networkd),
+        Manager("networkd", "systemd-networkd", lambda links, _, names: networkd.render(links, names), _networkd, _networkd),
         Manager("ifupdown", "ifupdown", ifupdown.render, _ifupdown, _ifupdown_back, at_once=False),
-        Manager("netplan", "netplan", lambda links, _: netplan.render(links), _netplan, lambda _: _netplan((), None)),
+        Manager("netplan", "netplan", lambda links, *_: netplan.render(links), _netplan, lambda _: _netplan((), None)),
         Manager(
             "networkmanager",
             "NetworkManager",
-            lambda links, _: keyfile.render(links),
+            lambda links, _, names: keyfile.render(links, names),
             _networkmanager,
             _networkmanager_back,
             keyfile.link_of_file,

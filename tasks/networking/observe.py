@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nornir_stack.command import sh
 from nornir_stack.node import Node
+from nornir_stack.tasks.networking import resolvers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import AnyAddress, AnyInterface, AnyNetwork
 
 # Each section begins with a line of the record separator and its name. iproute2 speaks JSON since 4.14 (2017); by numbers
@@ -41,6 +43,18 @@ s described; grep -ls '^NETWORK_FILE=/' /run/systemd/netif/links/* | sed 's|.*/|
 sed -n 's/^[[:space:]]*iface[[:space:]]\{1,\}\([^[:space:]]*\).*/ifupdown \1/p' \
     /etc/network/interfaces /etc/network/interfaces.d/* 2>/dev/null
 for f in /etc/sysconfig/network-scripts/ifcfg-*; do if [ -e "$f" ]; then echo "ifcfg ${f#*/ifcfg-}"; fi; done
+s resolvers
+grep -Hs '^NETWORK_FILE=/' /run/systemd/netif/links/* | while IFS= read -r l; do
+    i=${l%%:*}; sed -n "s/^\(DNS\|Domains\)=/networkd ${i##*/} \1 /p" "${l#*=}"; done
+sed -n -e 's/^[[:space:]]*iface[[:space:]]\{1,\}\([^[:space:]]*\).*/iface \1/p' \
+    -e 's/^[[:space:]]*\(dns-[a-z]*[[:space:]]\)/\1/p' /etc/network/interfaces /etc/network/interfaces.d/* 2>/dev/null |
+    while read -r k v; do if [ "$k" = iface ]; then d=$v; else echo "ifupdown $d $k $v"; fi; done
+if systemctl -q is-active NetworkManager 2>/dev/null; then
+    nmcli -t -e no -f DEVICE,FILENAME connection show --active | while IFS=: read -r d f; do
+        sed -n "s/^\(dns\|dns-search\|DNS[0-9]*\|DOMAIN\)=/nm $d \1 /p" "$f"; done
+fi 2>/dev/null
+for f in /etc/sysconfig/network-scripts/ifcfg-*; do
+    if [ -e "$f" ]; then sed -n "s/^\(DNS[0-9]*\|DOMAIN\)=/ifcfg ${f#*/ifcfg-} \1 /p" "$f"; fi; done
 s offload; if command -v ethtool >/dev/null; then for d in /sys/class/net/*; do
     if ethtool -k "${d##*/}" 2>/dev/null | grep -q '^tx-checksumming: off'; then echo "${d##*/}"; fi; done; fi
 if command -v ovs-vsctl >/dev/null; then for t in Bridge Port Interface; do
@@ -112,7 +126,7 @@ class NodeNetwork:
     """All of it. `units` are those that run; `files` which of the managers' files there are.
 
     `way` is the address that this connection came to, None where it is none of ssh; `described` are a manager's name and a
-    link that its files are about.
+    link that its files are about. `resolvers` are the name servers of their files by link, without those of DHCP.
     """
 
     links: Mapping[str, SeenLink] = field(default_factory=dict)
@@ -128,6 +142,7 @@ class NodeNetwork:
     files: frozenset[str] = frozenset()
     way: AnyAddress | None = None
     described: frozenset[tuple[str, str]] = frozenset()
+    resolvers: Mapping[str, Resolver] = field(default_factory=dict)
 
     @property
     def datapath(self) -> str:
@@ -148,6 +163,7 @@ def look(node: Node) -> NodeNetwork:
 def parse(text: str) -> NodeNetwork:
     """What the look printed. Pure."""
     parts = {title: body for title, _, body in (part.partition("\n") for part in text.split("\x1e")[1:])}
+    by_index = {str(item["ifindex"]): item["ifname"] for item in _json(parts["links"]) if "ifindex" in item}
     settings = dict(line.split() for line in parts["sysctl"].splitlines())
     names = ("systemd-networkd", "NetworkManager", "networking", "network", "openvswitch-switch", "openvswitch")
     active = (name for name, state in zip(names, parts["units"].splitlines(), strict=False) if state == "active")
@@ -169,7 +185,8 @@ def parse(text: str) -> NodeNetwork:
         units=frozenset(active),
         files=frozenset(parts["files"].split()),
         way=_way(parts.get("way", "")),
-        described=frozenset(_described(parts.get("described", ""), _json(parts["links"]))),
+        described=frozenset(_described(parts.get("described", ""), by_index)),
+        resolvers=resolvers.parse(parts.get("resolvers", ""), by_index),
     )
 
 
@@ -182,8 +199,7 @@ def _way(text: str) -> AnyAddress | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-def _described(text: str, links: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    names = {str(item["ifindex"]): item["ifname"] for item in links if "ifindex" in item}
+def _described(text: str, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for manager, link in (line.split(maxsplit=1) for line in text.splitlines() if " " in line):
         yield manager, names.get(link, "") if manager == "networkd" else link
 

@@ -19,6 +19,7 @@ from nornir_stack.tasks.networking.managers import MANAGERS, at_work, manager_of
 from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute, parse
 from nornir_stack.tasks.networking.order import complete
 from nornir_stack.tasks.networking.record import Record, forgotten, freed, record_of, recorded
+from nornir_stack.tasks.networking.resolvers import Resolver, carried
 from nornir_stack.tasks.networking.settings import Links
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
@@ -361,6 +362,15 @@ active
 \x1edescribed
 networkd 7
 ifupdown eth2
+\x1eresolvers
+networkd 7 DNS 192.0.2.53
+networkd 7 DNS 2001:db8::53#dns.example
+networkd 7 Domains example.net ~.
+ifupdown eth2 dns-nameservers 192.0.2.54 192.0.2.55
+nm eth3 dns 192.0.2.56;192.0.2.57;
+nm eth3 dns-search a.example;b.example;
+ifcfg eth4 DNS1 "192.0.2.58"
+ifcfg eth4 PEERDNS no
 \x1eoffload
 """
 
@@ -377,7 +387,26 @@ def test_a_node_s_network_as_ip_tells_it_by_numbers() -> None:
     assert (now.links["bond0"].mode, now.links["bond0"].miimon) == ("802.3ad", 100)
     assert now.links["bond0"].dynamic == (ip_interface("10.0.0.1/24"),)
     assert now.way == ip_address("10.0.0.1")
+    assert now.resolvers == {
+        "bond0": Resolver(("192.0.2.53", "2001:db8::53#dns.example"), ("example.net", "~.")),
+        "eth2": Resolver(("192.0.2.54", "192.0.2.55")),
+        "eth3": Resolver(("192.0.2.56", "192.0.2.57"), ("a.example", "b.example")),
+        "eth4": Resolver(("192.0.2.58",)),
+    }
     assert now.described == {("networkd", "bond0"), ("ifupdown", "eth2")}
+
+
+def test_name_servers_go_where_the_address_goes() -> None:
+    """Nobody declares them, and ours take the place of the files that name them: to the bridge over a card, and back."""
+    mine, other = Resolver(("192.0.2.53",)), Resolver(("192.0.2.54",))
+    card = complete(links(links={"eth0": {"addresses": ["10.0.0.1/24"]}, "eth1": {}}))
+    over = complete(links(links={"br0": {"kind": "bridge", "ports": ["eth0"], "addresses": ["10.0.0.1/24"]}}))
+    plain = NodeNetwork(links={"eth0": SeenLink("eth0")}, resolvers={"eth0": mine, "eth1": other})
+    assert carried(card, plain) == {"eth0": mine}
+    assert carried(over, plain) == {"br0": mine}
+    bridged = NodeNetwork(links={"eth0": SeenLink("eth0", master="br0"), "br0": SeenLink("br0")}, resolvers={"br0": mine})
+    assert carried(over, bridged) == {"br0": mine}
+    assert carried(card, bridged) == {"eth0": mine}
 
 
 def test_who_manages_the_network() -> None:

@@ -19,6 +19,7 @@ from nornir_stack.tasks.networking.managers import MANAGERS
 from nornir_stack.tasks.networking.observe import NodeNetwork, observe
 from nornir_stack.tasks.networking.order import Text, complete, ip_route, routes
 from nornir_stack.tasks.networking.others import _LISTED, of_interfaces
+from nornir_stack.tasks.networking.resolvers import Resolver
 from tests.unit.fleets import fleet
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
@@ -226,7 +227,7 @@ def test_every_file_that_ifupdown_reads_loses_the_link(task: Task, tmp_path: Pat
 @DECLARATIONS
 def test_networkmanager_reads_all_that_we_write(declared: Links) -> None:
     """`nmcli --offline` reads each keyfile and writes it out again: not a line of ours is lost or changed."""
-    for path, (text, mode) in keyfile.render(declared).items():
+    for path, (text, mode) in keyfile.render(declared, NAMES).items():
         again = subprocess.run(
             ["nmcli", "--offline", "connection", "modify", "connection.zone", ""],
             input=text,
@@ -382,6 +383,23 @@ def test_ifcfg_of_bridges_bonds_and_vlans() -> None:
     assert shell(files, "br0")["IPV6ADDR"] == "fd00:5::10/64"
     assert shell(files, "eth4")["BOOTPROTO"] == "dhcp"
     assert lines(files, f"{SCRIPTS}/rule-data")[1:] == ["from 172.16.1.0/24 table 100 priority 1000"]
+
+
+NAMES = {"br0": Resolver(("192.0.2.53", "2001:db8::53"), ("example.net", "example.org"))}
+
+
+def test_name_servers_stand_in_every_family_s_words() -> None:
+    """systemd.network(5), resolvconf's interfaces, nm-settings-keyfile(5) (each family its own), sysconfig.txt."""
+    text = lines(networkd.render(HOST, NAMES), networkd.path("br0", "network"))
+    assert {"DNS=192.0.2.53", "DNS=2001:db8::53", "Domains=example.net example.org"} <= set(text)
+    interfaces = ifupdown.render(HOST, names=NAMES)[ifupdown.PATH].text
+    assert "    dns-nameservers 192.0.2.53 2001:db8::53\n    dns-search example.net example.org\n" in interfaces
+    profile = keyfile.render(HOST, NAMES)[keyfile.path("nornir-stack-br0")].text
+    four, _, six = profile.partition("[ipv6]")
+    assert ("dns=192.0.2.53;\ndns-search=example.net;example.org;\n" in four, "dns=2001:db8::53;\n" in six) == (True, True)
+    script = shell(ifcfg.render(HOST, names=NAMES), "br0")
+    assert (script["DNS1"], script["DNS2"], script["DOMAIN"]) == ("192.0.2.53", "2001:db8::53", "example.net example.org")
+    assert "dns" not in keyfile.render(HOST)[keyfile.path("nornir-stack-br0")].text
 
 
 def test_the_way_to_a_gateway_comes_before_the_route_over_it() -> None:
