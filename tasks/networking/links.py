@@ -24,7 +24,7 @@ from nornir_stack.tasks.networking.resolvers import carried
 from nornir_stack.tasks.networking.settings import Links
 from nornir_stack.tasks.networking.uplink import declared, leases
 from nornir_stack.tasks.networking.upstream import with_upstream
-from nornir_stack.tasks.networking.way_in import lost, stripped
+from nornir_stack.tasks.networking.way_in import lost, stripped, taken
 from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import restart, unit_state
 
@@ -86,7 +86,8 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
     others = {"ifupdown": of_interfaces, "netplan": of_netplan}.get(manager.name, of_nobody)(node, wanted, now)
     files = {**files_of(manager, wanted, now), **others.files}
     elsewhere = None if manager.at_once else others.described
-    for why in lost(wanted, now, record, elsewhere):
+    ports = taken(wanted, now, record) if manager.name != "netplan" else ()  # whose bridges keep theirs in files of others
+    for why in (*lost(wanted, now, record, elsewhere), *ports):
         raise Refused(f"{node.name}: {why}")
     steps = [*_writes(node, files), *_removals(node, files, record)]
     names = list(differences(wanted, now))
@@ -99,8 +100,8 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
         written = [step.path for step in steps if isinstance(step, File)]
         # no difference, for nobody knows whether a server answers; but its client has to be started
         leaseless = [name for name, link in devices(wanted).items() if link.dhcp and steps and not _leased(name, now)]
-        taken = [*names, *filter(None, map(manager.link_of, written)), *leaseless]
-        acts = actions(manager, wanted, now, taken, bool(steps))
+        told = [*names, *filter(None, map(manager.link_of, written)), *leaseless]
+        acts = actions(manager, wanted, now, told, bool(steps))
         # a bridge goes last, when its card has its own address again; what else is gone first leaves its ports free
         gone = [_delete(name, record.devices[name]) for name in stale if record.devices[name] != "bridge"]
         acts += [_delete(name, "bridge") for name in stale if record.devices[name] == "bridge"]

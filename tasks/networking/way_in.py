@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nornir_stack.tasks.networking.managers import at_work, running
+from nornir_stack.tasks.networking.order import above
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -82,6 +83,14 @@ def stripped(declared: Links, now: NodeNetwork) -> Iterator[str]:
                 f"{name} is to be over {seen.name}, which has {', '.join(map(str, held))} and is not declared: declare"
                 f" {seen.name} with its addresses and routes too"
             )
+
+
+def taken(wanted: Links, now: NodeNetwork, record: Record) -> Iterator[str]:
+    """Declared devices whose own file would take them off a bridge or bond of others, as sentences. `wanted` is complete."""
+    for name in wanted.links:
+        master = now.links[name].master if name in now.links else ""
+        if master not in {"", "ovs-system", *wanted.links, *record.devices} and above(name, wanted) is None:
+            yield f"{name} is a port of {master}, which is not declared: its own file would take it off: declare {master} too"
 
 
 def unheld(now: NodeNetwork) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 PLAN = {
     "external": {
@@ -306,6 +308,25 @@ def test_a_port_moves_between_declared_bridges() -> None:
     assert [step.line for step in ovs.steps(wanted, now)] == ["ovs-vsctl --timeout=30 del-port a eth0 -- add-port b eth0"]
     (back,) = ovs.restore(wanted, now)
     assert back.line == "ovs-vsctl --timeout=30 --if-exists del-port b eth0 -- --may-exist add-port a eth0"
+
+
+def test_a_bond_is_taken_down_for_its_mode(tmp_path: Path) -> None:
+    """The script in its order: down, mode, each port down before it joins, and up at last."""
+    (tmp_path / "ip").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "ip").chmod(0o755)
+    (step,) = bonds.steps(BONDED, bond("balance-rr"))
+    done = subprocess.run(step.argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+    assert done.stdout.replace("link set dev ", "").splitlines() == [
+        "bond0 down",
+        "bond0 type bond mode 802.3ad miimon 100",
+        "eth2 down",
+        "eth2 master bond0",
+        "eth2 up",
+        "eth3 down",
+        "eth3 master bond0",
+        "eth3 up",
+        "bond0 up",
+    ]
 
 
 BONDED = complete(links(links={"bond0": {"kind": "bond", "ports": ["eth2", "eth3"], "mode": "802.3ad"}}))

@@ -11,7 +11,7 @@ import pytest
 from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort
 from nornir_stack.tasks.networking.order import complete
 from nornir_stack.tasks.networking.record import Record
-from nornir_stack.tasks.networking.way_in import kept, lost, stands_on, stripped, unheld, way_in
+from nornir_stack.tasks.networking.way_in import kept, lost, stands_on, stripped, taken, unheld, way_in
 from tests.unit.networking.declared import links
 
 if TYPE_CHECKING:
@@ -95,6 +95,16 @@ def test_a_card_under_a_vlan_keeps_its_addresses() -> None:
     assert len(list(stripped(links(links=vlan), LEASED))) == 1
     assert list(stripped(links(links={**vlan, "eth0": {"addresses": [str(MINE)]}}), PLAIN)) == []
     assert list(stripped(links(links={**vlan, "data": {**vlan["data"], "over": "eth1"}}), PLAIN)) == []
+
+
+def test_a_port_of_others_stays_on_their_bridge() -> None:
+    """A card that is declared alone would leave the bridge that nobody declares; one that we made and that goes lets it go."""
+    alone = complete(links(links={"eth0": {"mtu": 9000}}))
+    (found,) = taken(alone, NOW, Record())
+    assert found.startswith("eth0 is a port of bond0, which is not declared")
+    assert list(taken(alone, NOW, Record(devices={"bond0": "bond"}))) == []
+    assert list(taken(complete(links(links={"br9": {"kind": "bridge", "ports": ["eth0"]}})), NOW, Record())) == []
+    assert list(taken(complete(links(links={"eth1": {}})), NOW, Record())) == []
 
 
 def test_networkmanager_goes_only_where_another_has_the_way_in() -> None:
