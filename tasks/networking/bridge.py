@@ -10,6 +10,7 @@ from nornir_stack.command import sh
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.files import ini_value
 from nornir_stack.node import Node
+from nornir_stack.tasks.networking.cards import pinned
 from nornir_stack.tasks.system.facts import family
 from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import restart, service, unit_state
@@ -71,8 +72,8 @@ class Nic:
 def at_boot(bridge: str, ports: Sequence[str], macs: Mapping[str, str]) -> dict[str, str]:
     """The files by which a boot has the bridge and its ports up, the unit first. Pure.
 
-    Open vSwitch remembers its bridges and ports, by name, and brings none of them up. A card (`macs`: its hardware address)
-    is given the name that it has now: one that was plugged in while the machine ran may get another at a boot.
+    Open vSwitch remembers its bridges and ports, by name, and brings none of them up. `macs` are the hardware addresses of
+    cards, which keep their names by them.
     """
     up = f"for d in {bridge} $$(ovs-vsctl --timeout=30 list-ports {bridge})"
     up += "; do if [ -e /sys/class/net/$$d ]; then ip link set dev $$d up || exit; fi; done"
@@ -89,9 +90,9 @@ def at_boot(bridge: str, ports: Sequence[str], macs: Mapping[str, str]) -> dict[
     ]
     files = {f"{_UNITS}/{unit_of(bridge)}": "".join(f"{line}\n" for line in unit)}
     for port in ports:
-        if port in macs:  # systemd.link(5); a bridge has its card's address too, but not for good
-            path = f"/etc/systemd/network/70-nornir-stack-{port}.link"
-            files[path] = f"[Match]\nPermanentMACAddress={macs[port]}\n\n[Link]\nName={port}\n"
+        if port in macs:
+            path, text = pinned(port, macs[port])
+            files[path] = text
     return files
 
 

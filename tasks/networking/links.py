@@ -13,6 +13,7 @@ from nornir_stack.node import Node
 from nornir_stack.settings import dotted
 from nornir_stack.tasks.networking import bonds, ovs
 from nornir_stack.tasks.networking.bridge import AGENT, AGENT_INI, mapped
+from nornir_stack.tasks.networking.cards import pinned
 from nornir_stack.tasks.networking.check import wrong
 from nornir_stack.tasks.networking.differ import differences, problems, refuse
 from nornir_stack.tasks.networking.managers import manager_of
@@ -129,10 +130,14 @@ def _leased(name: str, now: NodeNetwork) -> bool:
 
 
 def files_of(manager: Manager, wanted: Links, now: NodeNetwork) -> Files:
-    """Our files: the manager's, the unit for offload, and the record."""
+    """Our files: the manager's, the unit for offload, the names of cards, and the record."""
     files = manager.render(wanted, now.datapath, carried(wanted, now))
     if off := [name for name, link in devices(wanted).items() if link.offload is False]:
         files[OFFLOAD] = Text(offload_unit(off))
+    for name, link in devices(wanted).items():
+        if link.kind == "card" and name in now.links and (mac := now.links[name].hardware):
+            path, text = pinned(name, mac)
+            files[path] = Text(text)
     files[RECORD] = Text(record_of(wanted, list(files)))
     return files
 

@@ -67,6 +67,7 @@ if command -v ovs-vsctl >/dev/null; then for t in Bridge Port Interface; do
 class SeenLink:
     """A device: `kind` is the kernel's (`` for a card), `master` the bridge or bond that it is a port of.
 
+    `hardware` is the permanent address of a card that a bus of the machine has, '' of any other device.
     `mode` and `miimon` (milliseconds, 0: it does not look whether its ports are alive) are a bond's.
     """
 
@@ -80,6 +81,7 @@ class SeenLink:
     vlan: int = 0
     mode: str = ""
     miimon: int = 0
+    hardware: str = ""
     addresses: tuple[AnyInterface, ...] = ()
     dynamic: tuple[AnyInterface, ...] = ()
 
@@ -246,6 +248,7 @@ def _links(links: list[dict[str, Any]], addresses: list[dict[str, Any]]) -> dict
             vlan=data.get("id", 0) if kind == "vlan" else 0,
             mode=data.get("mode", "") if kind == "bond" else "",
             miimon=data.get("miimon", 0) if kind == "bond" else 0,
+            hardware=item.get("permaddr", item.get("address", "")) if "parentbus" in item and not kind else "",
             addresses=tuple(_address(one) for one in mine if not one.get("dynamic")),
             dynamic=tuple(_address(one) for one in mine if one.get("dynamic")),
         )

@@ -15,11 +15,11 @@ from nornir_stack.inventory.networks import read_networks
 from nornir_stack.tasks.networking import bonds, ovs
 from nornir_stack.tasks.networking.check import wrong
 from nornir_stack.tasks.networking.differ import differences, problems, refuse
-from nornir_stack.tasks.networking.links import actions
+from nornir_stack.tasks.networking.links import actions, files_of
 from nornir_stack.tasks.networking.managers import MANAGERS, at_work, manager_of
 from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute, parse
 from nornir_stack.tasks.networking.order import complete
-from nornir_stack.tasks.networking.record import Record, forgotten, freed, record_of, recorded
+from nornir_stack.tasks.networking.record import RECORD, Record, forgotten, freed, record_of, recorded
 from nornir_stack.tasks.networking.resolvers import Resolver, carried
 from nornir_stack.tasks.networking.settings import Links
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
@@ -357,7 +357,8 @@ def test_a_bond_of_another_mode_is_given_its_own() -> None:
 
 LOOKED = """\
 \x1elinks
-[{"ifindex":2,"ifname":"eth2","flags":["UP"],"mtu":1500,"master":"bond0","address":"52:54:00:00:00:02"},
+[{"ifindex":2,"ifname":"eth2","flags":["UP"],"mtu":1500,"master":"bond0","address":"52:54:00:00:00:02",
+  "permaddr":"52:54:00:00:00:03","parentbus":"virtio","parentdev":"virtio1"},
  {"ifindex":7,"ifname":"bond0","flags":["UP"],"mtu":1500,"linkinfo":{"info_kind":"bond",
   "info_data":{"mode":"802.3ad","miimon":100,"ad_lacp_rate":"slow"}}}]
 \x1eaddresses
@@ -406,6 +407,7 @@ def test_a_node_s_network_as_ip_tells_it_by_numbers() -> None:
     )
     assert now.rules == ("0: table local", "9: from 10.0.0.0/24 table 100")
     assert (now.links["bond0"].mode, now.links["bond0"].miimon) == ("802.3ad", 100)
+    assert [now.links[name].hardware for name in ("eth2", "bond0")] == ["52:54:00:00:00:03", ""]  # a bond gave it its own
     assert now.links["bond0"].dynamic == (ip_interface("10.0.0.1/24"),)
     assert now.way == ip_address("10.0.0.1")
     assert now.resolvers == {
@@ -428,6 +430,21 @@ def test_name_servers_go_where_the_address_goes() -> None:
     bridged = NodeNetwork(links={"eth0": SeenLink("eth0", master="br0"), "br0": SeenLink("br0")}, resolvers={"br0": mine})
     assert carried(over, bridged) == {"br0": mine}
     assert carried(card, bridged) == {"eth0": mine}
+
+
+def test_a_declared_card_keeps_its_name_over_a_boot() -> None:
+    """By its hardware address: udev may name one that was plugged in later, or whose neighbour went, otherwise."""
+    wanted = complete(links(links={"ens7": {"addresses": ["10.0.0.1/24"]}, "veth9": {}}))
+    veth = SeenLink("veth9", "veth", mac="52:54:00:0a:0b:0d")
+    cards = {"ens7": SeenLink("ens7", hardware="52:54:00:0a:0b:0c"), "veth9": veth}
+    files = files_of(MANAGERS["networkd"], wanted, NodeNetwork(links=cards))
+    pins = {path: text for path, (text, _) in files.items() if path.endswith(".link")}
+    assert pins == {
+        "/etc/systemd/network/70-nornir-stack-ens7.link": (
+            "[Match]\nPermanentMACAddress=52:54:00:0a:0b:0c\n\n[Link]\nName=ens7\n"
+        )
+    }
+    assert next(iter(pins)) in recorded(files[RECORD].text).files  # it goes when the card is no longer declared
 
 
 def test_who_manages_the_network() -> None:
