@@ -66,6 +66,8 @@ Number = Annotated[int, Strict(), Field(ge=0)]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(min_length=1), form(r"[^\x00-\x1f]*", "one line of text")]
 AbsolutePath = Annotated[str, form(r"/.*", "an absolute path")]
+# IFNAMSIZ of the kernel is 16, with the NUL
+Device = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", "a device's name: up to 15 letters, digits, dots, - and _")]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from nornir_stack import schema
 from nornir_stack.errors import InventoryError
 from nornir_stack.inventory.network_rules import overlaps, wrong_in
 from nornir_stack.schema import Complaint
-from nornir_stack.settings import Address, Text
+from nornir_stack.settings import Address, Device, Text
 
 
 def _cidr(value: Any) -> Any:
@@ -45,7 +45,7 @@ class Network:
     gateway: Address | None = None
     pools: tuple[Pool, ...] = ()
     floating: tuple[Pool, ...] = ()
-    bridge: Text | None = None
+    bridge: Device | None = None
     bridge_address: Address | None = None
     routers: tuple[Address, ...] = ()
     static: Mapping[Text, Address] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from nornir_stack.command import sh
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.files import ini_value
 from nornir_stack.node import Node
+from nornir_stack.tasks.networking.cards import pinned
 from nornir_stack.tasks.system.facts import family
 from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import restart, service, unit_state
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.system.services import UnitState
 
 AGENT_INI = "/etc/neutron/plugins/ml2/openvswitch_agent.ini"
+_UNITS = "/etc/systemd/system"
 AGENT = "neutron-openvswitch-agent.service"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")  # IFNAMSIZ of the kernel less the NUL
 
@@ -44,6 +46,7 @@ for d in "$b" "$@"; do
         over=$(ls -d "/sys/class/net/$d/upper_"* 2>/dev/null | sed 's/.*upper_//' | tr '\n' ' ')
         echo "nic $d $(ip -o link show dev "$d" up | wc -l) $(ip -o address show dev "$d" scope global | wc -l) $over"
     fi
+    if [ -e "/sys/class/net/$d/device" ]; then echo "mac $d $(cat "/sys/class/net/$d/address")"; fi
     error=$(vs --if-exists get interface "$d" error)
     case $error in ''|'[]') ;; *) echo "error $d $error" ;; esac
 done
@@ -66,6 +69,37 @@ class Nic:
     over: tuple[str, ...] = ()
 
 
+def at_boot(bridge: str, ports: Sequence[str], macs: Mapping[str, str]) -> dict[str, str]:
+    """The files by which a boot has the bridge and its ports up, the unit first. Pure.
+
+    Open vSwitch remembers its bridges and ports, by name, and brings none of them up. `macs` are the hardware addresses of
+    cards, which keep their names by them.
+    """
+    up = f"for d in {bridge} $$(ovs-vsctl --timeout=30 list-ports {bridge})"
+    up += "; do if [ -e /sys/class/net/$$d ]; then ip link set dev $$d up || exit; fi; done"
+    unit = [
+        "[Unit]",
+        f"Description=The bridge {bridge} of Open vSwitch and its ports, up",
+        "After=network.target openvswitch-switch.service openvswitch.service",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        f"ExecStart=/bin/sh -c '{up}'",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    files = {f"{_UNITS}/{unit_of(bridge)}": "".join(f"{line}\n" for line in unit)}
+    for port in ports:
+        if port in macs:
+            path, text = pinned(port, macs[port])
+            files[path] = text
+    return files
+
+
+def unit_of(bridge: str) -> str:
+    return f"nornir-stack-bridge-{bridge}.service"
+
+
 @dataclass(frozen=True)
 class Bridge:
     """A bridge as Open vSwitch has it. `datapath` is `system`, `netdev` or '' where there is no such bridge.
@@ -78,6 +112,7 @@ class Bridge:
     ports: tuple[str, ...] = ()
     kernel: bool = False
     nics: Mapping[str, Nic] | None = None
+    macs: Mapping[str, str] | None = None
     elsewhere: Mapping[str, str] | None = None
     errors: Mapping[str, str] | None = None
     mappings: str = ""
@@ -94,7 +129,7 @@ def open_vswitch(task: Task) -> Result[UnitState | None]:
 def bridge(
     task: Task, *, bridge: str, ports: Sequence[str], physical_network: str = "", config: str = AGENT_INI
 ) -> Result[Bridge]:
-    """Have the bridge with these ports, up; with `physical_network` also mapped to it in the agent's `config`.
+    """Have the bridge with these ports, up, at a boot too; with `physical_network` also mapped to it in the agent's `config`.
 
     The userspace datapath (`netdev`) is taken where the kernel has none, for a new bridge. Ports that are on it beside
     these stay. The agent is restarted when its mapping changed and it runs. Raises Refused for a NIC that does not exist,
@@ -113,6 +148,11 @@ def bridge(
         make = sh(_MAKE, bridge, datapath(now), *ports, label=f"ovs-vsctl add-br {bridge}, add-port {' '.join(ports)}")
         # nothing goes through these ports: `refuse` has seen to it
         node.change(make, what=f"bridge {bridge} with {', '.join(ports)}", diff=diff, repeatable=True, cannot_cut=True)
+    for path, text in at_boot(bridge, ports, now.macs or {}).items():
+        node.write_file(path, text, independent=True)
+    unit = unit_of(bridge)
+    if node.stat(f"{_UNITS}/multi-user.target.wants/{unit}", independent=True) is None:
+        node.change("systemctl", "enable", unit, repeatable=True)
     if physical_network and node.edit_ini(config, "ovs", {"bridge_mappings": mappings}, independent=True) and agent:
         node.then(restart, unit=AGENT)
     return node.done(lambda: _verified(node, now, ports, mappings))
@@ -173,6 +213,7 @@ def parse(name: str, text: str) -> Bridge:
     nics: dict[str, Nic] = {}
     elsewhere: dict[str, str] = {}
     errors: dict[str, str] = {}
+    macs: dict[str, str] = {}
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
         first, _, more = rest.partition(" ")
@@ -188,10 +229,12 @@ def parse(name: str, text: str) -> Bridge:
             elsewhere[first] = more
         elif kind == "error":
             errors[first] = more.strip('"')
+        elif kind == "mac":
+            macs[first] = more
         elif kind == "nic":
             up, addresses, *over = more.split()
             nics[first] = Nic(up != "0", int(addresses), tuple(over))
-    return replace(found, ports=tuple(ports), nics=nics, elsewhere=elsewhere, errors=errors)
+    return replace(found, ports=tuple(ports), nics=nics, macs=macs, elsewhere=elsewhere, errors=errors)
 
 
 def _verified(node: Node, before: Bridge, ports: Sequence[str], mappings: str) -> Bridge:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WITH_PORTS = {"bridge", "bond", "ovs-bridge", "ovs-bond"}
 OVS = {"ovs-bridge", "ovs-bond", "ovs-patch"}
+_MTU = 1500  # of a device that is told none (RFC 894)
 _KERNEL_MODES = {"active-backup", "balance-rr", "balance-xor", "802.3ad"}
 _OVS_MODES = {"active-backup", "balance-slb", "balance-tcp"}
 
@@ -24,12 +25,13 @@ _OVS_MODES = {"active-backup", "balance-slb", "balance-tcp"}
 def wrong(links: Links, networks: Mapping[str, Network]) -> Iterator[Complaint]:
     """Every complaint, at its keys. `networks` is the plan of addresses that the addresses must fit."""
     for name, link in links.links.items():
-        for complaint in (*_of_kind(link), *_ports(name, link, links), *_addresses(link, networks)):
+        for complaint in (*_of_kind(link), *_ports(name, link, links), *_addresses(link, networks), *_mtu(link, links)):
             yield complaint.at("links", name)
     yield from _shared_ports(links)
+    yield from _same_vlans(links)
     yield from _overlaps(links)
     for index, route in enumerate(links.routes):
-        for text in _route(route, index, links):
+        for text in (*_route(route, index, links), *_planned(route, networks)):
             yield Complaint(("routes", index), text)
     yield from _rules(links)
 
@@ -64,8 +66,40 @@ def _ports(name: str, link: Link, links: Links) -> Iterator[Complaint]:
             yield Complaint(("peer",), f"{link.peer} is to be an ovs-patch whose peer is {name}")
     if link.kind in {"ovs-patch", "ovs-bond"} and not any(name in one.ports for one in known.values()):
         yield Complaint((), f"is a port of no ovs-bridge: name it in the `ports` of one{nearest(name, known)}")
-    if link.over == name or name in link.ports:
+    if name in _beneath(name, links):
         yield Complaint((), "stands on itself")
+    tagged = link.trunks or (link.vlan is not None and link.kind != "vlan")
+    if tagged and not any(name in one.ports and one.kind == "ovs-bridge" for one in known.values()):
+        yield Complaint(("trunks" if link.trunks else "vlan",), "only a vlan, or a port of an ovs-bridge, has a VLAN")
+
+
+def _beneath(name: str, links: Links) -> list[str]:
+    """All that a link stands on: ports, what a VLAN is over, and what these stand on."""
+    found: list[str] = []
+    todo = [name]
+    for one in todo:  # it grows meanwhile
+        link = links.links.get(one)
+        mine = [*link.ports, *([link.over] if link.over else [])] if link is not None else []
+        todo += [other for other in mine if other not in found]
+        found += [other for other in mine if other not in found]
+    return found
+
+
+def _mtu(link: Link, links: Links) -> Iterator[Complaint]:
+    """What is beneath passes frames as large: the kernel refuses a larger VLAN, and a bridge loses what a port cannot send."""
+    beneath = link.ports if link.kind == "bridge" else (link.over,) if link.kind == "vlan" and link.over else ()
+    for name in beneath:
+        least = (links.links[name].mtu if name in links.links else None) or _MTU
+        if link.mtu is not None and link.mtu > least:
+            yield Complaint(("mtu",), f"{link.mtu} is more than the {least} of {name}, beneath it: say `mtu` there too")
+
+
+def _same_vlans(links: Links) -> Iterator[Complaint]:
+    first: dict[tuple[str | None, int | None], str] = {}
+    for name, link in links.links.items():
+        other = first.setdefault((link.over, link.vlan), name) if link.kind == "vlan" else name
+        if other != name:
+            yield Complaint(("links", name, "vlan"), f"{link.vlan} over {link.over} is {other} already")
 
 
 def _shared_ports(links: Links) -> Iterator[Complaint]:
@@ -144,10 +178,28 @@ def _route(route: Route, index: int, links: Links) -> Iterator[str]:
         )
 
 
+def _planned(route: Route, networks: Mapping[str, Network]) -> Iterator[str]:
+    """Whether a route fits the plan of addresses: straight over a link goes what the plan has there, and no more."""
+    target = route.target
+    for name, network in networks.items():
+        ends = first_and_last(network.cidr)
+        if route.via in ends:
+            yield f"via {route.via}, which is the {ends[route.via]} address of network {name!r}"
+        if route.via is not None or target.version != network.cidr.version or target.prefixlen == 0:
+            continue
+        if target != network.cidr and network.cidr.subnet_of(target):  # type: ignore[arg-type]
+            yield f"{target} over {route.link} takes in more than network {name!r}: write {network.cidr}"
+
+
 def reached(gateway: AnyAddress, link: str | None, links: Links, but: int = -1) -> bool:
-    """Whether a gateway lies on a declared link, by an address of it or by an on-link route; of DHCP nobody knows."""
+    """Whether a gateway lies on a declared link, by an address of it or by an on-link route.
+
+    Of DHCP nobody knows: where the route names the link, it is believed.
+    """
     for name, one in links.links.items():
-        if link in {None, name} and (one.dhcp or any(gateway in address.network for address in one.addresses)):
+        if link in {None, name} and any(gateway in address.network for address in one.addresses):
+            return True
+        if one.dhcp and link == name:
             return True
     return any(
         route.via is None and route.link is not None and link in {None, route.link} and gateway in route.target

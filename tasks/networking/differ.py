@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nornir_stack.errors import Refused
+from nornir_stack.tasks.networking import bonds
 from nornir_stack.tasks.networking.check import OVS
 from nornir_stack.tasks.networking.order import above, bridge_of, devices, link_of, rules
 
@@ -77,6 +78,8 @@ def _device(name: str, link: Link, links: Links, now: NodeNetwork) -> Iterator[s
         yield f"its hardware address is {seen.mac}, not {link.mac}"
     if link.offload is False and name not in now.offload_off:
         yield "its transmit offload is on"
+    if link.kind == "bond":
+        yield from _bond(link, seen)
     yield from _address(link, seen)
     over = above(name, links)
     kernel = over if over is not None and links.links[over].kind not in OVS else None
@@ -86,6 +89,13 @@ def _device(name: str, link: Link, links: Links, now: NodeNetwork) -> Iterator[s
         yield f"it is a port of {seen.master}"
     if link.kind == "vlan" and (seen.over, seen.vlan) != (link.over, link.vlan):
         yield f"it is VLAN {seen.vlan} over {seen.over or 'nothing'}, not {link.vlan} over {link.over}"
+
+
+def _bond(link: Link, seen: SeenLink) -> Iterator[str]:
+    if seen.mode != (link.mode or bonds.MODE):
+        yield f"its mode is {seen.mode}, not {link.mode or bonds.MODE}"
+    if seen.miimon == 0:
+        yield "it does not look whether its ports are alive (miimon is 0)"
 
 
 def _address(link: Link, seen: SeenLink) -> Iterator[str]:
@@ -128,6 +138,8 @@ def _settings(link: Link, port: SeenPort) -> Iterator[str]:
         yield f"its tag is {port.tag or 'none'}, not {link.vlan or 'none'}"
     if port.trunks != tuple(sorted(link.trunks)):
         yield f"its trunks are {list(port.trunks)}, not {sorted(link.trunks)}"
+    if link.kind == "ovs-bond" and set(port.interfaces) - set(link.ports):
+        yield f"{', '.join(sorted(set(port.interfaces) - set(link.ports)))} is in it and not declared there"
     if link.kind == "ovs-bond" and (port.mode or "active-backup") != (link.mode or "active-backup"):
         yield f"its mode is {port.mode}, not {link.mode or 'active-backup'}"
     if link.kind == "ovs-patch" and port.peer != link.peer:
@@ -149,7 +161,9 @@ def refuse(links: Links, now: NodeNetwork, host: str) -> None:
     for bridge, seen_bridge in now.bridges.items():
         for port in seen_bridge.ports:
             wanted = bridge_of(port, links)
-            if wanted not in {None, bridge} and bridge not in links.links:
+            mine = links.links.get(port)
+            held = wanted is None and bridge in links.links and mine is not None and bool(mine.addresses or mine.dhcp)
+            if held or (wanted not in {None, bridge} and bridge not in links.links):
                 raise Refused(
                     f"{host}: {port} is on the bridge {bridge}: take it off there first (ovs-vsctl del-port {bridge} {port})"
                 )

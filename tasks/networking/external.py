@@ -19,8 +19,7 @@ from nornir_stack.tasks.networking.citizen import FAMILIES, TABLE, Guarded, answ
 from nornir_stack.tasks.networking.links import links
 from nornir_stack.tasks.networking.observe import look
 from nornir_stack.tasks.networking.router import static_routes
-from nornir_stack.tasks.networking.uplink import External, own_ranges, wrong
-from nornir_stack.tasks.system.kernel import sysctl
+from nornir_stack.tasks.networking.uplink import External, leases, own_ranges, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 RULES = "/etc/nornir-stack/external.nft"
 UNIT = "nornir-stack-external.service"
 PATH = f"/etc/systemd/system/{UNIT}"
+_FORWARD = "/proc/sys/net/ipv4/ip_forward"
+_EARLY = "/etc/sysctl.d/90-nornir-stack-external.conf"  # of releases that forwarded before the rules stood, at a boot
+_TARGETS = ("multi-user.target", "nftables.service")
 _HOST = role("hypervisor")
 
 # As the kernel prints them: the file's rules out of a network namespace of its own, then those that are loaded.
@@ -45,12 +47,13 @@ unshare --net sh -c "nft -f - || exit 3; $list" sh "$1" || exit
 printf '\036'
 eval "$list"
 """
-# No answer is given before the rules stand, and none after they went: both are of one unit.
+# No answer is given before the rules stand, and none after they went: both are of one unit. nftables.service flushes all
+# tables when it stops, starts or reloads: these go with it and come again with it. firewalld touches its own table only.
 _UNIT = """[Unit]
 Description=Rules for public networks behind this host, and proxy ARP by them
 After=network.target nftables.service firewalld.service
-PartOf=nftables.service firewalld.service
-ReloadPropagatedFrom=nftables.service firewalld.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
@@ -58,7 +61,7 @@ ExecStart=/bin/sh -ec '{start}'
 ExecReload=/bin/sh -ec '{start}'
 ExecStop=/bin/sh -c '{stop}'
 [Install]
-WantedBy=multi-user.target
+WantedBy=multi-user.target nftables.service
 """
 
 
@@ -72,10 +75,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The rules, and the cards that answer by them."""
+    """The rules, the cards that answer by them, and whether anything is forwarded."""
 
     rules: str
     cards: Sequence[str]
+    forward: bool
 
 
 def good_citizen(task: Task, *, within: float = 60) -> Result[Answers]:
@@ -101,9 +105,8 @@ def good_citizen(task: Task, *, within: float = 60) -> Result[Answers]:
     kept = [route for name in guarded for route in compared(guarded[name], now, node.name)]
     wanted = rules(list(guarded.values()))
     cards = sorted({one.card for one in guarded.values() if one.mode == "proxy_arp"})
-    if any(one.mode != "bridged" for one in guarded.values()):
-        sysctl(task, values={"net.ipv4.ip_forward": 1}, label="external")
-    _apply(node, Wanted(wanted, cards), now, within)
+    forward = any(one.mode != "bridged" for one in guarded.values())
+    _apply(node, Wanted(wanted, cards, forward), now, within)
     return node.done(Answers({name: one.own for name, one in guarded.items()}, tuple(dict.fromkeys(kept))))
 
 
@@ -118,7 +121,8 @@ def _guarded(network: PlannedNetwork, external: External, name: str, now: NodeNe
 def compared(one: Guarded, now: NodeNetwork, host: str) -> list[str]:
     """The routes, as text, that proxy ARP on the card would answer for beside the own range, and the rules keep back.
 
-    Raises Refused where the own range does not go to the bridge: it would be answered for and lead nowhere. Pure.
+    Raises Refused where the own range does not go to the bridge (it would be answered for and lead nowhere), and where the
+    card that answers has its address by DHCP. Pure.
     """
     if one.card not in now.links:
         raise Refused(f"{host}: there is no network device {one.card}: check its name (ip link)")
@@ -133,13 +137,19 @@ def compared(one: Guarded, now: NodeNetwork, host: str) -> list[str]:
             raise Refused(f"{host}: the route of {mine} goes {where}, not to {one.bridge}: run network.links first")
     if one.mode != "proxy_arp":
         return []
+    if held := leases(now.links[one.card]):
+        raise Refused(
+            f"{host}: {one.card} has {held[0]} by DHCP: the rules name the addresses that the card may answer for, and the next"
+            " lease would be cut off by them: give it a static address (network.links), or take another way than proxy_arp"
+        )
     foreign = [route for route in answered(now, one.card) if not any(route.target.subnet_of(mine) for mine in own)]  # type: ignore[arg-type]
     return [f"{route.target} by {route.link}" for route in foreign]
 
 
-def unit(cards: Sequence[str]) -> str:
-    """The unit that loads the rules, then has the cards answer."""
-    start = [f"nft -f {RULES}", *(f"echo 1 >/proc/sys/net/ipv4/conf/{card}/proxy_arp" for card in cards)]
+def unit(cards: Sequence[str], *, forward: bool = False) -> str:
+    """The unit that loads the rules, then has packets forwarded, then the cards answer. Others may forward too: it stays."""
+    start = [f"nft -f {RULES}", *([f"echo 1 >{_FORWARD}"] if forward else [])]
+    start += [f"echo 1 >/proc/sys/net/ipv4/conf/{card}/proxy_arp" for card in cards]
     stop = [f"echo 0 >/proc/sys/net/ipv4/conf/{card}/proxy_arp" for card in cards]
     stop += [f"nft delete table {family} {TABLE} 2>/dev/null" for family in FAMILIES]
     return _UNIT.format(start="; ".join(start), stop="; ".join([*stop, ":"]))
@@ -153,11 +163,14 @@ def cards_of(unit_file: str) -> list[str]:
 def _apply(node: Node, wanted: Wanted, now: NodeNetwork, within: float) -> None:
     canonical, live = _loaded(node, wanted.rules)
     cards = wanted.cards
-    files = ((RULES, wanted.rules), (PATH, unit(cards)))
+    files = ((RULES, wanted.rules), (PATH, unit(cards, forward=wanted.forward)))
     steps: list[Command | File] = [File(path, text) for path, text in files if node.read_file(path) != text]
     off = [card for card in cards_of(node.read_file(PATH) or "") if card not in cards and card in now.proxy_arp]
     silent = [card for card in cards if card not in now.proxy_arp]
-    if not steps and canonical == live and not silent:
+    early = node.stat(_EARLY) is not None
+    if early:
+        steps.append(command("rm", "-f", "--", _EARLY))
+    if not steps and canonical == live and not silent and now.forwarding >= wanted.forward:
         return
     if node.stat(RULES.rpartition("/")[0]) is None:
         steps.insert(0, command("mkdir", "-p", RULES.rpartition("/")[0]))
@@ -168,17 +181,21 @@ def _apply(node: Node, wanted: Wanted, now: NodeNetwork, within: float) -> None:
         command("systemctl", "restart", UNIT),
     ]
     back = [command("systemctl", "daemon-reload"), *(_answer(card, on=card in now.proxy_arp) for card in (*cards, *off))]
+    if wanted.forward and not now.forwarding:
+        back.append(sh('echo 0 >"$1"', _FORWARD))
 
     def check(node: Node) -> Sequence[str]:
         canonical, live = _loaded(node, wanted.rules)
         left = [] if canonical == live else ["the rules that are loaded are not those of the file"]
-        on = look(node).proxy_arp
+        seen = look(node)
+        on = seen.proxy_arp
+        left += ["nothing is forwarded"] if wanted.forward > seen.forwarding else []
         return [*left, *(f"{card} does not answer by proxy ARP" for card in cards if card not in on)]
 
     confirmed(
         node,
         steps,
-        undo=Network([RULES, PATH, f"/etc/systemd/system/multi-user.target.wants/{UNIT}"], back),
+        undo=Network([RULES, PATH, _EARLY, *(f"/etc/systemd/system/{target}.wants/{UNIT}" for target in _TARGETS)], back),
         check=check,
         within=within,
     )

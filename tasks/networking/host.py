@@ -8,8 +8,8 @@ from nornir_stack.command import command
 from nornir_stack.confirmed import Network, confirmed
 from nornir_stack.errors import Refused
 from nornir_stack.node import Node
-from nornir_stack.tasks.networking.managers import at_work
 from nornir_stack.tasks.networking.observe import look
+from nornir_stack.tasks.networking.way_in import unheld
 from nornir_stack.tasks.system.services import unit_state
 
 if TYPE_CHECKING:
@@ -29,16 +29,17 @@ def host(
     """Have NetworkManager and firewalld on (and started at a boot) or off; what is left out stays as it is.
 
     Through `confirmed`: where it cuts the node off, both are as before. One that is not installed is off. The value is
-    which of them run. Raises Refused where NetworkManager is to go and nothing else would manage the network after a boot.
+    which of them run. Raises Refused where NetworkManager is to go and nothing else would manage the network after a boot,
+    or has no file about the link that the node is reached by: the address would stay until its lease ends, or until a boot.
     """
     node = Node(task)
     now = look(node)
     states = {word: unit_state(task, unit=unit).value for word, unit in _UNITS.items()}
     wishes = {"network_manager": network_manager, "firewalld": firewalld}
-    if network_manager == "off" and at_work(now) in (["networkmanager"], ["netplan"]) and states["network_manager"].running:
+    if network_manager == "off" and states["network_manager"].running and (why := unheld(now)):
         raise Refused(
-            f"{node.name}: nothing but NetworkManager manages its network: enable systemd-networkd, networking or the network"
-            " scripts first, with the node's addresses in their files"
+            f"{node.name}: {why}: enable systemd-networkd, networking or the network scripts first, with the node's"
+            " addresses in their files"
         )
     steps = [step for word, wish in wishes.items() if wish for step in verbs(states[word], wish, node.name)]
     if steps:

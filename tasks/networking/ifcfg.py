@@ -6,6 +6,7 @@ gateway whose route stands below it fails there.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nornir_stack.tasks.networking.order import (
@@ -17,14 +18,17 @@ from nornir_stack.tasks.networking.order import (
     family,
     ip_route,
     ip_rule,
+    other_way_out,
     over_vlans,
     routes,
     rules,
 )
+from nornir_stack.tasks.networking.resolvers import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import Link, Links
 
 FOLDER = "/etc/sysconfig/network-scripts"
@@ -33,11 +37,14 @@ _OVS_PORTS = {"card": "OVSPort", "ovs-bond": "OVSBond", "ovs-patch": "OVSPatchPo
 _HEAD = "# written by nornir_stack from the inventory's `network`\n"
 
 
-def render(links: Links, datapath: str = "system") -> Files:
-    """The files, by path. `links` is complete; `datapath` is what a bridge of Open vSwitch is made with."""
+def render(links: Links, datapath: str = "system", names: Mapping[str, Resolver] = MappingProxyType({})) -> Files:
+    """The files, by path. `links` is complete; `datapath` is for bridges of Open vSwitch, `names` are name servers by link."""
     files: Files = {}
     for name, link in links.links.items():
-        lines = [f"{key}={_quoted(value)}\n" for key, value in _lines(name, link, links, datapath)]
+        resolver = names.get(name, NONE)
+        pairs = [*_lines(name, link, links, datapath), *((f"DNS{n}", one) for n, one in enumerate(resolver.servers, 1))]
+        pairs += [("DOMAIN", " ".join(resolver.search))] if resolver.search else []
+        lines = [f"{key}={_quoted(value)}\n" for key, value in pairs]
         files[f"{FOLDER}/ifcfg-{name}"] = Text(_HEAD + "".join(lines))
     for name in devices(links):
         for version, suffix in ((4, ""), (6, "6")):
@@ -82,7 +89,7 @@ def _lines(name: str, link: Link, links: Links, datapath: str) -> Iterator[tuple
         yield "MACADDR", link.mac
     if link.mtu is not None:
         yield "MTU", link.mtu
-    yield from _addresses(link)
+    yield from _addresses(name, link, links)
     if over_vlans(name, links) and not link.addresses and not link.dhcp:
         yield "IPV6INIT", "no"
 
@@ -113,8 +120,10 @@ def _ovs_port(link: Link, bridge: str, *, bonded: bool) -> Iterator[tuple[str, o
         yield "OVS_OPTIONS", " ".join(options)
 
 
-def _addresses(link: Link) -> Iterator[tuple[str, object]]:
+def _addresses(name: str, link: Link, links: Links) -> Iterator[tuple[str, object]]:
     yield "BOOTPROTO", "dhcp" if link.dhcp else "none"
+    if link.dhcp and other_way_out(name, links):
+        yield "DEFROUTE", "no"
     four = [address for address in link.addresses if address.version == 4]  # noqa: PLR2004
     for number, address in enumerate(four):
         yield f"IPADDR{number or ''}", address.ip

@@ -5,31 +5,40 @@ Bridges, bonds and VLANs are made by iproute2 in `pre-up`: bridge-utils and ifen
 
 from __future__ import annotations
 
+import posixpath
 import re
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from nornir_stack.tasks.networking.order import Files, Text, above, bridge_of, devices, family, ip_route, ip_rule, routes, rules
+from nornir_stack.tasks.networking.resolvers import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import Link, Links
 
 MAIN = "/etc/network/interfaces"
 PATH = "/etc/network/interfaces.d/nornir-stack"
-INCLUDE = "source /etc/network/interfaces.d/*"
-_STANZAS = {"iface", "auto", "mapping", "source", "source-directory", "no-auto-down", "no-scripts", "template"}
+INCLUDE = f"source {PATH}"  # no more than ours: what else lies there may have been left out on purpose
+_SOURCES = {"source", "source-directory", "source-dir"}
+_STANZAS = {"iface", "auto", "mapping", "rename", "no-auto-down", "no-scripts", *_SOURCES}
 _ABOUT = {"auto", "no-auto-down", "no-scripts"}
 
 
-def render(links: Links, datapath: str = "system") -> Files:
-    """The one file. `links` is complete; `datapath` is what a bridge of Open vSwitch is made with."""
-    stanzas = ["\n".join(_stanza(name, link, links, datapath)) for name, link in devices(links).items()]
+def render(links: Links, datapath: str = "system", names: Mapping[str, Resolver] = MappingProxyType({})) -> Files:
+    """The one file. `links` is complete; `datapath` is what a bridge of Open vSwitch is made with.
+
+    `names` are name servers by link, which resolvconf(8) takes up.
+    """
+    stanzas = ["\n".join(_stanza(name, link, links, datapath, names.get(name, NONE))) for name, link in devices(links).items()]
     stanzas += ["\n".join(_ovs_only(name, link, links)) for name, link in links.links.items() if name not in devices(links)]
     return {PATH: Text("# written by nornir_stack from the inventory's `network`\n\n" + "\n\n".join(stanzas) + "\n")}
 
 
-def _stanza(name: str, link: Link, links: Links, datapath: str) -> Iterator[str]:
+def _stanza(name: str, link: Link, links: Links, datapath: str, resolver: Resolver) -> Iterator[str]:
     """The device is made by the first of its stanzas; routes are put in by the last, when all addresses are there."""
     over = above(name, links)
     # what a bridge of Open vSwitch has as its port is brought up by it (README.Debian)
@@ -43,6 +52,8 @@ def _stanza(name: str, link: Link, links: Links, datapath: str) -> Iterator[str]
         yield head
         if number == 1:
             yield from (f"    {option}" for option in _made(name, link, links, datapath))
+            yield from ([f"    dns-nameservers {' '.join(resolver.servers)}"] if resolver.servers else [])
+            yield from ([f"    dns-search {' '.join(resolver.search)}"] if resolver.search else [])
         if number == len(heads):
             yield from (f"    {option}" for option in _ways(name, links))
 
@@ -113,27 +124,71 @@ def _ovs_only(name: str, link: Link, links: Links) -> Iterator[str]:
     yield from (f"    {option}" for option in _ovs_port(link, bridge, kind))
 
 
+class Pattern(NamedTuple):
+    """What a `source` or `source-directory` line names: `path` may have wildcards."""
+
+    kind: str
+    path: str
+
+    def names(self, path: str) -> bool:
+        """Whether it takes a file in: of a folder those whose names have letters, digits, _ and - only."""
+        folder, _, name = path.rpartition("/")
+        if self.kind == "source":
+            return path.count("/") == self.path.count("/") and fnmatchcase(path, self.path)
+        return fnmatchcase(folder, self.path.rstrip("/")) and re.fullmatch(r"[A-Za-z0-9_-]+", name) is not None
+
+
 def without(lines: Sequence[str], names: Collection[str]) -> list[str]:
-    """An interfaces file without the stanzas of these links, whose lines would be added to ours. Comments above them stay."""
+    """An interfaces file without the stanzas of these links, whose lines would be added to ours. Comments above them stay.
+
+    Aliases (`eth0:1`) are the link's too; of a line about several links (`auto a b`) the others stay.
+    """
     kept: list[str] = []
     ours = False
-    for line in lines:
-        words = line.split()
+    for physical, words in _logical(lines):
         first = words[0] if words else ""
-        if first in _STANZAS or first.startswith("allow-"):
-            ours = first == "iface" and words[1:2] != [] and words[1] in names
+        if _begins(first):
+            ours = first == "iface" and _link(words[1:2]) in names
             if first in _ABOUT or first.startswith("allow-"):
-                left = [word for word in words[1:] if word not in names]
+                left = [word for word in words[1:] if _link([word]) not in names]
                 if len(left) != len(words) - 1:
                     kept += [" ".join([first, *left])] if left else []
                     continue
-        if not ours or (line and re.match(r"\s*#", line)):
-            kept.append(line)
+        if not ours or re.match(r"\s*#", physical[0]):
+            kept += physical
     return kept
 
 
-def with_include(lines: Sequence[str]) -> list[str]:
-    """The main file, which reads ours by a `source` line."""
-    if any(re.match(r"\s*source(-directory)?\s+(/etc/network/)?interfaces\.d\b", line) for line in lines):
-        return list(lines)
-    return [*lines, INCLUDE]
+def names(lines: Sequence[str]) -> list[str]:
+    """The links that have a stanza in an interfaces file."""
+    return [_link(words[1:2]) for _, words in _logical(lines) if words[:1] == ["iface"]]
+
+
+def sources(lines: Sequence[str], path: str) -> list[Pattern]:
+    """What an interfaces file, which stands at `path`, reads besides; a path without a slash in front is beside it."""
+    return [
+        Pattern("source" if words[0] == "source" else "source-directory", posixpath.join(posixpath.dirname(path), word))
+        for _, words in _logical(lines)
+        if words and words[0] in _SOURCES
+        for word in words[1:]
+    ]
+
+
+def _logical(lines: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """Lines that belong together by a backslash at the end, and their words: none of a comment, which is one line always."""
+    rest = list(lines)
+    while rest:
+        physical = [rest.pop(0)]
+        comment = re.match(r"\s*#", physical[0]) is not None
+        while not comment and physical[-1].endswith("\\") and rest:
+            physical.append(rest.pop(0))
+        yield physical, [] if comment else " ".join(line.removesuffix("\\") for line in physical).split()
+
+
+def _begins(word: str) -> bool:
+    return word in _STANZAS or word.startswith("allow-")
+
+
+def _link(words: Sequence[str]) -> str:
+    """The device of `eth0`, `eth0:1` (an alias) and `eth0=home` (what it is brought up as)."""
+    return re.split("[:=]", words[0])[0] if words else ""

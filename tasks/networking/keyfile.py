@@ -6,14 +6,29 @@ A port of Open vSwitch is three connections there: the bridge, the port on it, t
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_DNS, uuid5
 
-from nornir_stack.tasks.networking.order import Files, Text, above, bridge_of, devices, family, on_link, routes, rules, sections
+from nornir_stack.tasks.networking.order import (
+    Files,
+    Text,
+    above,
+    bridge_of,
+    devices,
+    family,
+    on_link,
+    other_way_out,
+    routes,
+    rules,
+    sections,
+)
+from nornir_stack.tasks.networking.resolvers import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import Link, Links
 
 FOLDER = "/etc/NetworkManager/system-connections"
@@ -25,16 +40,26 @@ def path(connection: str) -> str:
     return f"{FOLDER}/{connection}.nmconnection"
 
 
-def render(links: Links) -> Files:
-    """The files, by path; NetworkManager reads only those that nobody else may read."""
+def render(links: Links, names: Mapping[str, Resolver] = MappingProxyType({})) -> Files:
+    """The files, by path; NetworkManager reads only those that nobody else may read. `names` are name servers by link."""
     files: Files = {}
     for name, link in [*devices(links).items(), *_bonds(links)]:
         for connection, parts in _connections(name, link, links).items():
-            text = sections(
-                iter([("connection", {"id": connection, "uuid": uuid5(_NAMESPACE, connection), **parts[0]}), *parts[1]])
-            )
+            about = {"id": connection, "uuid": uuid5(_NAMESPACE, connection), **parts[0]}
+            resolver = names.get(name, NONE)
+            rest = [(title, {**values, **_resolver(title, values, resolver)}) for title, values in parts[1]]
+            text = sections(iter([("connection", about), *rest]))
             files[path(connection)] = Text("# written by nornir_stack from the inventory's `network`\n" + text, "0600")
     return files
+
+
+def _resolver(section: str, values: Mapping[str, object], resolver: Resolver) -> Mapping[str, object]:
+    """Servers of a family in its section, if it has addresses there; domains with the first of them."""
+    mine = [server for server in resolver.servers if (":" in server) == (section == "ipv6")]
+    if values.get("method") not in {"auto", "manual"} or not mine:
+        return {}
+    search = resolver.search if mine[0] == resolver.servers[0] else ()
+    return {"dns": "".join(f"{one};" for one in mine), "dns-search": "".join(f"{one};" for one in search) or None}
 
 
 def link_of(connection: str) -> str:
@@ -118,14 +143,16 @@ def _device(link: Link) -> Iterator[tuple[str, Mapping[str, object]]]:
         yield "bond", {"mode": link.mode or "active-backup", "miimon": 100}
     elif link.kind == "vlan":
         yield "vlan", {"id": link.vlan, "parent": link.over, "flags": 1}
-    if link.mtu is not None:
-        yield "ethernet", {"mtu": link.mtu}
+    mac = link.mac.upper() if link.mac and link.kind != "bridge" else None
+    yield "ethernet", {"cloned-mac-address": mac, "mtu": link.mtu}
 
 
 def _addresses(name: str, link: Link, links: Links) -> Iterator[tuple[str, Mapping[str, object]]]:
     for version, other in ((4, "disabled"), (6, "link-local")):
         mine = [address for address in link.addresses if address.version == version]
         lines: dict[str, object] = {"method": "auto" if link.dhcp and version == 4 else "manual" if mine else other}  # noqa: PLR2004
+        if link.dhcp and version == 4 and other_way_out(name, links):  # noqa: PLR2004
+            lines["never-default"] = "true"
         lines |= {f"address{number}": address for number, address in enumerate(mine, 1)}
         ways = [route for route in routes(name, links) if family(route) == version]
         if ways and lines["method"] == "disabled":

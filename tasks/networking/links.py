@@ -11,17 +11,21 @@ from nornir_stack.files import edited_ini
 from nornir_stack.inventory.networks import networks_of
 from nornir_stack.node import Node
 from nornir_stack.settings import dotted
-from nornir_stack.tasks.networking import ifupdown, netplan, ovs
+from nornir_stack.tasks.networking import bonds, ovs
 from nornir_stack.tasks.networking.bridge import AGENT, AGENT_INI, mapped
+from nornir_stack.tasks.networking.cards import pinned
 from nornir_stack.tasks.networking.check import wrong
 from nornir_stack.tasks.networking.differ import differences, problems, refuse
 from nornir_stack.tasks.networking.managers import manager_of
 from nornir_stack.tasks.networking.observe import look
-from nornir_stack.tasks.networking.order import Text, complete, devices, with_macs
-from nornir_stack.tasks.networking.record import RECORD, forgotten, record_of, recorded
+from nornir_stack.tasks.networking.order import Text, complete, devices, in_ovs, with_macs
+from nornir_stack.tasks.networking.others import of_interfaces, of_netplan, of_nobody
+from nornir_stack.tasks.networking.record import RECORD, forgotten, freed, record_of, recorded
+from nornir_stack.tasks.networking.resolvers import carried
 from nornir_stack.tasks.networking.settings import Links
-from nornir_stack.tasks.networking.uplink import declared
+from nornir_stack.tasks.networking.uplink import declared, leases
 from nornir_stack.tasks.networking.upstream import with_upstream
+from nornir_stack.tasks.networking.way_in import lost, stripped, taken
 from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import restart, unit_state
 
@@ -48,7 +52,8 @@ def links(task: Task, *, within: float = WITHIN) -> Result[NodeNetwork]:
     They are written for whoever manages the node's network (networkd, ifupdown, netplan, NetworkManager, network scripts:
     looked at) and applied through `confirmed`: where the node cannot be reached `within` seconds, or is not as declared
     then, it has its former network again, and Undone is raised. Links that are not declared are left alone.
-    Raises Refused for a declaration that does not hold together, a device that does not exist, two managers at work.
+    Raises Refused for a declaration that does not hold together, a device that does not exist, two managers at work, and
+    where the address that the node is reached by would go in a way that undoing or a boot does not bring back.
     """
     node = Node(task)
     now = look(node)
@@ -57,6 +62,8 @@ def links(task: Task, *, within: float = WITHIN) -> Result[NodeNetwork]:
     if task.host.has_parent_group("router"):
         wanted = with_upstream(wanted, task.nornir.inventory)
     refuse_wrong(wanted, node)
+    for why in stripped(wanted, now):
+        raise Refused(f"{node.name}: {why}")
     have(node, with_macs(complete(wanted), now), now, record, within)
     return node.done(lambda: look(node)) if node.gate.effects else node.done(now)
 
@@ -77,28 +84,39 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
     mappings = _mappings(node, wanted)
     agent = bool(mappings) and unit_state(node.task, unit=AGENT).value.running
     manager = manager_of(now, wanted.manager, node.name)
-    files = files_of(manager, wanted, now, node)
+    others = {"ifupdown": of_interfaces, "netplan": of_netplan}.get(manager.name, of_nobody)(node, wanted, now)
+    files = {**files_of(manager, wanted, now), **others.files}
+    elsewhere = None if manager.at_once else others.described
+    ports = taken(wanted, now, record) if manager.name != "netplan" else ()  # whose bridges keep theirs in files of others
+    for why in (*lost(wanted, now, record, elsewhere), *ports):
+        raise Refused(f"{node.name}: {why}")
     steps = [*_writes(node, files), *_removals(node, files, record)]
     names = list(differences(wanted, now))
     stale = [name for name in record.devices if name not in wanted.links and name in now.links]
     former = forgotten(record, wanted, now)
+    free = freed(record, wanted, now)
     if any(link.offload is False for link in wanted.links.values()):
         packages(node.task, present=("ethtool",))
-    if steps or names or stale or former:
+    if steps or names or stale or former or free:
         written = [step.path for step in steps if isinstance(step, File)]
-        taken = [*names, *filter(None, map(manager.link_of, written))]
-        acts = actions(manager, wanted, now, taken, bool(steps))
+        # no difference, for nobody knows whether a server answers; but its client has to be started
+        leaseless = [name for name, link in devices(wanted).items() if link.dhcp and steps and not _leased(name, now)]
+        told = [*names, *filter(None, map(manager.link_of, written)), *leaseless]
+        acts = actions(manager, wanted, now, told, bool(steps))
         # a bridge goes last, when its card has its own address again; what else is gone first leaves its ports free
         gone = [_delete(name, record.devices[name]) for name in stale if record.devices[name] != "bridge"]
         acts += [_delete(name, "bridge") for name in stale if record.devices[name] == "bridge"]
+        acts += [_release(card, over, now) for card, over in free.items()]
         if former:  # after the manager, who may have done it
             acts += [sh('ip "$@" 2>/dev/null; :', *words.split(), label=f"ip {words}") for words in former]
 
         def check(node: Node) -> Sequence[str]:
             seen = look(node)
-            return [*problems(wanted, seen), *(f"it still has {words}" for words in forgotten(record, wanted, seen))]
+            left = [f"it still has {words}" for words in forgotten(record, wanted, seen)]
+            left += [f"{card} is still a port of {over}" for card, over in freed(record, wanted, seen).items()]
+            return [*problems(wanted, seen), *left]
 
-        paths = [RECORD, *files, *record.files]
+        paths = [RECORD, *files, *record.files, f"/etc/systemd/system/multi-user.target.wants/{_OFFLOAD}"]
         confirmed(
             node, [*steps, *gone, *acts], undo=Network(paths, undoing(manager, wanted, now, record)), check=check, within=within
         )
@@ -106,28 +124,21 @@ def have(node: Node, wanted: Links, now: NodeNetwork, record: Record, within: fl
         node.then(restart, unit=AGENT)
 
 
-def files_of(manager: Manager, wanted: Links, now: NodeNetwork, node: Node) -> Files:
-    """All files: the manager's, those that it shares with others, the unit for offload, and the record."""
-    files = manager.render(wanted, now.datapath)
+def _leased(name: str, now: NodeNetwork) -> bool:
+    """Whether a client of DHCP is at work there, as far as can be seen."""
+    return name in now.links and bool(leases(now.links[name]))
+
+
+def files_of(manager: Manager, wanted: Links, now: NodeNetwork) -> Files:
+    """Our files: the manager's, the unit for offload, the names of cards, and the record."""
+    files = manager.render(wanted, now.datapath, carried(wanted, now))
     if off := [name for name, link in devices(wanted).items() if link.offload is False]:
         files[OFFLOAD] = Text(offload_unit(off))
+    for name, link in devices(wanted).items():
+        if link.kind == "card" and name in now.links and (mac := now.links[name].hardware):
+            path, text = pinned(name, mac)
+            files[path] = Text(text)
     files[RECORD] = Text(record_of(wanted, list(files)))
-    return {**files, **_others(manager, wanted, now, node)}
-
-
-def _others(manager: Manager, wanted: Links, now: NodeNetwork, node: Node) -> Files:
-    """Files of others about declared links, without what would be added to ours."""
-    files: Files = {}
-    if manager.name == "ifupdown":
-        main = (node.read_file(ifupdown.MAIN) or "").splitlines()
-        lines = ifupdown.with_include(ifupdown.without(main, wanted.links))
-        files[ifupdown.MAIN] = Text("".join(f"{line}\n" for line in lines))
-    elif manager.name == "netplan":
-        for path in sorted(now.files):
-            seen = node.stat(path) if path.startswith(netplan.FOLDER) and path != netplan.PATH else None
-            text = node.read_file(path) if seen is not None else None
-            if seen is not None and text is not None and (less := netplan.without(text, wanted.links)) != text:
-                files[path] = Text(less, seen.mode)
     return files
 
 
@@ -177,7 +188,16 @@ def _removals(node: Node, files: Files, record: Record) -> list[Command | File]:
 def actions(manager: Manager, wanted: Links, now: NodeNetwork, names: Sequence[str], written: bool) -> list[Command]:
     """What makes the node as the files say: Open vSwitch first, for its devices carry addresses."""
     mine = [name for name in devices(wanted) if name in names]
-    acts = ovs.steps(wanted, now)
+    # Open vSwitch takes no device that is a port of the kernel's
+    into = [name for name in devices(wanted) if in_ovs(name, wanted) and name in now.links]
+    kernel = [name for name in into if now.links[name].master not in {"", "ovs-system"}]
+    acts = [command("ip", "link", "set", "dev", name, "nomaster") for name in kernel]
+    acts += ovs.steps(wanted, now)
+    if manager.name == "networkmanager":  # which does it itself, and leaves the ports to be brought up
+        ports = [port for name in bonds.other(wanted, now) for port in wanted.links[name].ports]
+        mine += [name for name in devices(wanted) if name in ports and name not in mine]
+    else:
+        acts += bonds.steps(wanted, now)
     acts += manager.apply(mine, wanted) if written or mine else []
     if off := [name for name in mine if wanted.links[name].offload is False]:
         acts.append(sh('for d; do ethtool -K "$d" tx off || exit; done', *off, label=f"ethtool -K {' '.join(off)} tx off"))
@@ -188,8 +208,7 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
     """What runs after the files are back: devices that were made go, Open vSwitch and the manager have their former say."""
     new = [name for name, link in devices(wanted).items() if link.kind in {"bridge", "bond", "vlan"} and name not in now.links]
     there = [name for name in devices(wanted) if name in now.links]
-    gone = [name for name, kind in record.devices.items() if kind == "ovs-bridge" and name not in wanted.links]
-    acts = ovs.restore(wanted, now, gone)
+    acts = ovs.restore(wanted, now, freed(record, wanted, now))
     if new:
         acts.append(
             sh(
@@ -199,7 +218,17 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
             )
         )
     former = [link for path in record.files if (link := manager.link_of(path)) in now.links]
-    return [*acts, *manager.back(list(dict.fromkeys([*there, *former])))]
+    deleted = [name for name in record.devices if name not in wanted.links and name in now.links]
+    acts += ovs.again([name for name in deleted if name in now.bridges], now)
+    acts += manager.back(list(dict.fromkeys([*there, *former, *deleted])))
+    return acts if manager.name == "networkmanager" else [*acts, *bonds.restore(wanted, now)]
+
+
+def _release(card: str, over: str, now: NodeNetwork) -> Command:
+    """A port that is no longer declared leaves its bridge or bond, as it would at a boot."""
+    if over in now.bridges:
+        return command("ovs-vsctl", "--timeout=30", "--if-exists", "del-port", over, card)
+    return command("ip", "link", "set", "dev", card, "nomaster")
 
 
 def _delete(name: str, kind: str) -> Command:

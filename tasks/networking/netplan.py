@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FOLDER = "/etc/netplan/"
 PATH = f"{FOLDER}90-nornir-stack.yaml"  # read after the installer's
 _ADDED_UP = ("addresses", "interfaces", "routes", "routing-policy", "gateway4", "gateway6")
+_SCALARS = ("dhcp4", "macaddress", "mtu")
 _KINDS = {
     "card": "ethernets",
     "bridge": "bridges",
@@ -47,19 +48,35 @@ def render(links: Links) -> Files:
     return {PATH: Text("# written by nornir_stack from the inventory's `network`\n" + stream.getvalue(), "0600")}
 
 
-def without(text: str, names: Collection[str]) -> str:
-    """Another file without what of these links would be added to ours; names, DNS and what else it says of them stay."""
+def without(text: str, names: Collection[str], *, later: bool = False) -> str:
+    """Another file without what of these links would be added to ours; names, DNS and what else it says of them stay.
+
+    `later`: it is read after ours, so its scalars would count.
+    """
+    keys = (*_ADDED_UP, *_SCALARS) if later else _ADDED_UP
     yaml = YAML()
     yaml.preserve_quotes = True
     document = yaml.load(text) or {}
     network = document.get("network") or {}
     definitions = [one for part in network.values() if isinstance(part, dict) for name, one in part.items() if name in names]
-    found = [(one, key) for one in definitions if isinstance(one, dict) for key in _ADDED_UP if key in one]
+    found = [(one, key) for one in definitions if isinstance(one, dict) for key in keys if key in one]
     for one, key in found:
         del one[key]
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue() if found else text
+
+
+def renamed(text: str, names: Collection[str]) -> dict[str, str]:
+    """Links that another file knows by an id that is not their name (`match: {name: ...}`, `set-name`), with the id."""
+    network = (YAML(typ="safe").load(text) or {}).get("network") or {}
+    found: dict[str, str] = {}
+    for part in network.values():
+        for id_, one in part.items() if isinstance(part, dict) else ():
+            match = one.get("match") if isinstance(one, dict) else None
+            called = {one.get("set-name"), (match or {}).get("name")} if isinstance(one, dict) else set()
+            found |= {name: id_ for name in names if id_ != name and name in called}
+    return found
 
 
 def _patches(links: Links) -> list[list[str]]:

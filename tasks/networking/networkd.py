@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nornir_stack.tasks.networking.order import (
@@ -17,10 +18,12 @@ from nornir_stack.tasks.networking.order import (
     rules,
     sections,
 )
+from nornir_stack.tasks.networking.resolvers import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nornir_stack.tasks.networking.resolvers import Resolver
     from nornir_stack.tasks.networking.settings import Link, Links
 
 FOLDER = "/etc/systemd/network"
@@ -33,13 +36,17 @@ def path(name: str, kind: str) -> str:
     return f"{FOLDER}/{_PREFIX}{name}.{kind}"
 
 
-def render(links: Links) -> Files:
-    """The files, by path. `links` is complete. Open vSwitch keeps its own; its devices are given addresses here."""
+def render(links: Links, names: Mapping[str, Resolver] = MappingProxyType({})) -> Files:
+    """The files, by path. `links` is complete, `names` are name servers by link.
+
+    Open vSwitch keeps its own; its devices are given addresses here.
+    """
     files: Files = {}
     for name, link in devices(links).items():
         if link.kind in {"bridge", "bond", "vlan"}:
             files[path(name, "netdev")] = Text(HEAD + sections(_netdev(name, link)))
-        files[path(name, "network")] = Text(HEAD + sections(_network(name, link, links)))
+        network = _network(name, link, links, names.get(name, NONE))
+        files[path(name, "network")] = Text(HEAD + sections(network))
     return files
 
 
@@ -53,7 +60,7 @@ def _netdev(name: str, link: Link) -> Iterator[tuple[str, Mapping[str, object]]]
         yield "VLAN", {"Id": link.vlan}
 
 
-def _network(name: str, link: Link, links: Links) -> Iterator[tuple[str, Mapping[str, object]]]:
+def _network(name: str, link: Link, links: Links, resolver: Resolver) -> Iterator[tuple[str, Mapping[str, object]]]:
     over = above(name, links)
     port = bridge_of(name, links) is not None if in_ovs(name, links) else over is not None
     yield "Match", {"Name": name}
@@ -74,6 +81,8 @@ def _network(name: str, link: Link, links: Links) -> Iterator[tuple[str, Mapping
             "VLAN": over_vlans(name, links),
             "DHCP": "ipv4" if link.dhcp else "no",
             "Address": [str(address) for address in link.addresses],
+            "DNS": resolver.servers,
+            "Domains": " ".join(resolver.search) or None,
             "LinkLocalAddressing": "no" if port else None,
             "IPv6AcceptRA": "no",
             "ConfigureWithoutCarrier": "yes" if made and not link.dhcp else None,

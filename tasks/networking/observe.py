@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
 from nornir_stack.command import sh
 from nornir_stack.node import Node
+from nornir_stack.tasks.networking import resolvers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,21 +17,44 @@ if TYPE_CHECKING:
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
-    from nornir_stack.tasks.networking.settings import AnyInterface, AnyNetwork
+    from nornir_stack.tasks.networking.resolvers import Resolver
+    from nornir_stack.tasks.networking.settings import AnyAddress, AnyInterface, AnyNetwork
 
-# Each section begins with a line of the record separator and its name. iproute2 speaks JSON since 4.14 (2017).
+# Each section begins with a line of the record separator and its name. iproute2 speaks JSON since 4.14 (2017); by numbers
+# (-N) since 5.3 (2019): /etc/iproute2/rt_tables of a node may have a name of its own for any table.
+# `way` is what sshd says of this connection, told to the first program that it started (sudo forgets it). `described` tells
+# which devices have a file: networkd's by their index.
 _LOOK = r"""
 export LC_ALL=C
 s() { printf '\036%s\n' "$1"; }
 s links; ip -j -d link show
 s addresses; ip -j address show
-s routes; ip -j -4 route show table all; s routes6; ip -j -6 route show table all
-s rules; ip -j -4 rule show; s rules6; ip -j -6 rule show
+s routes; ip -N -j -4 route show table all; s routes6; ip -N -j -6 route show table all
+s rules; ip -N -j -4 rule show; s rules6; ip -N -j -6 rule show
 s kernel; if [ -d /sys/module/openvswitch ] || modprobe --quiet --dry-run openvswitch 2>/dev/null; then echo openvswitch; fi
 s sysctl; for f in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/proxy_arp; do echo "$f $(cat "$f")"; done
 s units; systemctl is-active systemd-networkd NetworkManager networking network openvswitch-switch openvswitch
 s files; ls -d /etc/netplan/*.yaml /usr/sbin/netplan /sbin/ifup /usr/sbin/ifup /etc/network/interfaces \
     /etc/sysconfig/network-scripts 2>/dev/null
+s way; w=$SSH_CONNECTION p=$$; while [ -z "$w" ] && [ "${p:-0}" -gt 1 ]; do
+    w=$({ tr '\0' '\n' <"/proc/$p/environ" | sed -n 's/^SSH_CONNECTION=//p'; } 2>/dev/null)
+    p=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$p/status" 2>/dev/null); done; echo "$w"
+s described; grep -ls '^NETWORK_FILE=/' /run/systemd/netif/links/* | sed 's|.*/|networkd |'
+sed -n 's/^[[:space:]]*iface[[:space:]]\{1,\}\([^[:space:]]*\).*/ifupdown \1/p' \
+    /etc/network/interfaces /etc/network/interfaces.d/* 2>/dev/null
+for f in /etc/sysconfig/network-scripts/ifcfg-*; do if [ -e "$f" ]; then echo "ifcfg ${f#*/ifcfg-}"; fi; done
+s resolvers
+grep -Hs '^NETWORK_FILE=/' /run/systemd/netif/links/* | while IFS= read -r l; do
+    i=${l%%:*}; sed -n "s/^\(DNS\|Domains\)=/networkd ${i##*/} \1 /p" "${l#*=}"; done
+sed -n -e 's/^[[:space:]]*iface[[:space:]]\{1,\}\([^[:space:]]*\).*/iface \1/p' \
+    -e 's/^[[:space:]]*\(dns-[a-z]*[[:space:]]\)/\1/p' /etc/network/interfaces /etc/network/interfaces.d/* 2>/dev/null |
+    while read -r k v; do if [ "$k" = iface ]; then d=$v; else echo "ifupdown $d $k $v"; fi; done
+if systemctl -q is-active NetworkManager 2>/dev/null; then
+    nmcli -t -e no -f DEVICE,FILENAME connection show --active | while IFS=: read -r d f; do
+        sed -n "s/^\(dns\|dns-search\|DNS[0-9]*\|DOMAIN\)=/nm $d \1 /p" "$f"; done
+fi 2>/dev/null
+for f in /etc/sysconfig/network-scripts/ifcfg-*; do
+    if [ -e "$f" ]; then sed -n "s/^\(DNS[0-9]*\|DOMAIN\)=/ifcfg ${f#*/ifcfg-} \1 /p" "$f"; fi; done
 s offload; if command -v ethtool >/dev/null; then for d in /sys/class/net/*; do
     if ethtool -k "${d##*/}" 2>/dev/null | grep -q '^tx-checksumming: off'; then echo "${d##*/}"; fi; done; fi
 if command -v ovs-vsctl >/dev/null; then for t in Bridge Port Interface; do
@@ -41,7 +65,11 @@ if command -v ovs-vsctl >/dev/null; then for t in Bridge Port Interface; do
 
 @dataclass(frozen=True)
 class SeenLink:
-    """A device: `kind` is the kernel's (`` for a card), `master` the bridge or bond that it is a port of."""
+    """A device: `kind` is the kernel's (`` for a card), `master` the bridge or bond that it is a port of.
+
+    `hardware` is the permanent address of a card that a bus of the machine has, '' of any other device.
+    `mode` and `miimon` (milliseconds, 0: it does not look whether its ports are alive) are a bond's.
+    """
 
     name: str
     kind: str = ""
@@ -51,13 +79,19 @@ class SeenLink:
     master: str = ""
     over: str = ""
     vlan: int = 0
+    mode: str = ""
+    miimon: int = 0
+    hardware: str = ""
     addresses: tuple[AnyInterface, ...] = ()
     dynamic: tuple[AnyInterface, ...] = ()
 
 
 @dataclass(frozen=True)
 class SeenRoute:
-    """A route of any table, its words those of ip-route(8); `via` is '' where it is straight over the link."""
+    """A route of any table, its words those of ip-route(8); `via` is '' where it is straight over the link.
+
+    `protocol` is who made it: `kernel` by an address, `dhcp`, `ra`, or anything else by hand or from a file.
+    """
 
     target: AnyNetwork
     via: str
@@ -65,6 +99,7 @@ class SeenRoute:
     table: str = "main"
     metric: int = 0
     kind: str = "unicast"
+    protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +125,11 @@ class SeenBridge:
 
 @dataclass(frozen=True)
 class NodeNetwork:
-    """All of it. `units` are those that run; `files` which of the managers' files there are."""
+    """All of it. `units` are those that run; `files` which of the managers' files there are.
+
+    `way` is the address that this connection came to, None where it is none of ssh; `described` are a manager's name and a
+    link that its files are about. `resolvers` are the name servers of their files by link, without those of DHCP.
+    """
 
     links: Mapping[str, SeenLink] = field(default_factory=dict)
     routes: tuple[SeenRoute, ...] = ()
@@ -103,6 +142,9 @@ class NodeNetwork:
     offload_off: frozenset[str] = frozenset()
     units: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()
+    way: AnyAddress | None = None
+    described: frozenset[tuple[str, str]] = frozenset()
+    resolvers: Mapping[str, Resolver] = field(default_factory=dict)
 
     @property
     def datapath(self) -> str:
@@ -123,6 +165,7 @@ def look(node: Node) -> NodeNetwork:
 def parse(text: str) -> NodeNetwork:
     """What the look printed. Pure."""
     parts = {title: body for title, _, body in (part.partition("\n") for part in text.split("\x1e")[1:])}
+    by_index = {str(item["ifindex"]): item["ifname"] for item in _json(parts["links"]) if "ifindex" in item}
     settings = dict(line.split() for line in parts["sysctl"].splitlines())
     names = ("systemd-networkd", "NetworkManager", "networking", "network", "openvswitch-switch", "openvswitch")
     active = (name for name, state in zip(names, parts["units"].splitlines(), strict=False) if state == "active")
@@ -143,7 +186,43 @@ def parse(text: str) -> NodeNetwork:
         offload_off=frozenset(parts["offload"].split()),
         units=frozenset(active),
         files=frozenset(parts["files"].split()),
+        way=_way(parts.get("way", "")),
+        described=frozenset(_described(parts.get("described", ""), by_index)),
+        resolvers=resolvers.parse(parts.get("resolvers", ""), by_index),
     )
+
+
+def _way(text: str) -> AnyAddress | None:
+    """The third word of SSH_CONNECTION (ssh(1)): the server's address, IPv4 in IPv6 where sshd listens on both."""
+    words = text.split()
+    if len(words) != 4:  # noqa: PLR2004
+        return None
+    found = ip_address(words[2].partition("%")[0])
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _described(text: str, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for manager, link in (line.split(maxsplit=1) for line in text.splitlines() if " " in line):
+        yield manager, names.get(link, "") if manager == "networkd" else link
+
+
+# linux/rtnetlink.h: RT_TABLE_*, RTN_*, RTPROT_*
+_TABLES = {"253": "default", "254": "main", "255": "local"}
+_TYPES = {
+    "2": "local",
+    "3": "broadcast",
+    "4": "anycast",
+    "5": "multicast",
+    "6": "blackhole",
+    "7": "unreachable",
+    "8": "prohibit",
+    "9": "throw",
+}
+_PROTOCOLS = {"2": "kernel", "3": "boot", "4": "static", "9": "ra", "16": "dhcp"}
+
+
+def _word(words: Mapping[str, str], value: object) -> str:
+    return words.get(str(value), str(value))
 
 
 def _json(text: str) -> list[dict[str, Any]]:
@@ -156,6 +235,7 @@ def _links(links: list[dict[str, Any]], addresses: list[dict[str, Any]]) -> dict
     for item in links:
         info = item.get("linkinfo", {})
         kind = info.get("info_kind", "")
+        data = info.get("info_data", {})
         mine = [one for one in held.get(item["ifname"], []) if one.get("scope") != "link" and "local" in one]
         found[item["ifname"]] = SeenLink(
             name=item["ifname"],
@@ -165,7 +245,10 @@ def _links(links: list[dict[str, Any]], addresses: list[dict[str, Any]]) -> dict
             mac=item.get("address", ""),
             master=item.get("master", ""),
             over=item.get("link", "") if kind == "vlan" else "",
-            vlan=info.get("info_data", {}).get("id", 0) if kind == "vlan" else 0,
+            vlan=data.get("id", 0) if kind == "vlan" else 0,
+            mode=data.get("mode", "") if kind == "bond" else "",
+            miimon=data.get("miimon", 0) if kind == "bond" else 0,
+            hardware=item.get("permaddr", item.get("address", "")) if "parentbus" in item and not kind else "",
             addresses=tuple(_address(one) for one in mine if not one.get("dynamic")),
             dynamic=tuple(_address(one) for one in mine if one.get("dynamic")),
         )
@@ -179,13 +262,14 @@ def _address(item: dict[str, Any]) -> AnyInterface:
 def _routes(items: list[dict[str, Any]], version: int) -> Iterator[SeenRoute]:
     default = "::/0" if version == 6 else "0.0.0.0/0"  # noqa: PLR2004
     for item in items:
-        kind = item.get("type", "unicast")
+        kind = _word(_TYPES, item.get("type", "unicast"))
         if kind in {"local", "broadcast", "multicast", "anycast"} or item["dst"].startswith("ff00:"):
             continue
         target = ip_network(default if item["dst"] == "default" else item["dst"])
         for hop in item.get("nexthops", [item]):
             via = hop.get("gateway") or hop.get("via", {}).get("host", "")
-            yield SeenRoute(target, via, hop.get("dev", ""), str(item.get("table", "main")), item.get("metric", 0), kind)
+            table, protocol = _word(_TABLES, item.get("table", "main")), _word(_PROTOCOLS, item.get("protocol", ""))
+            yield SeenRoute(target, via, hop.get("dev", ""), table, item.get("metric", 0), kind, protocol)
 
 
 def _rules(items: list[dict[str, Any]]) -> Iterator[str]:
@@ -195,7 +279,7 @@ def _rules(items: list[dict[str, Any]]) -> Iterator[str]:
             word = {"src": "from", "dst": "to"}[key]
             if key in item and item[key] != "all":
                 words.append(f"{word} {ip_network(f'{item[key]}/{item[size]}' if size in item else item[key])}")
-        words += [f"table {item['table']}"] if "table" in item else []
+        words += [f"table {_word(_TABLES, item['table'])}"] if "table" in item else []
         yield " ".join(words)
 
 

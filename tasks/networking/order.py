@@ -87,9 +87,7 @@ def link_of(route: Route, links: Links) -> str:
     for name, link in links.links.items():
         if any(route.via in address.network for address in link.addresses):
             return name
-    onto = (other for other in links.routes if other.via is None and other.link and route.via in other.target)
-    named = next((other.link for other in onto if other.link), None)
-    return named or next(name for name, link in links.links.items() if link.dhcp)
+    return next(other.link for other in links.routes if other.via is None and other.link and route.via in other.target)
 
 
 def routes(name: str, links: Links) -> list[Route]:
@@ -105,6 +103,17 @@ def on_link(route: Route, name: str, links: Links) -> bool:
     """
     link = links.links[name]
     return route.via is not None and not link.dhcp and not any(route.via in address.network for address in link.addresses)
+
+
+def other_way_out(name: str, links: Links) -> bool:
+    """Whether a default route of IPv4 is declared over another link: none that DHCP brings to this one is to take its place.
+
+    networkd and netplan give that of DHCP a higher metric by themselves, and so it waits.
+    """
+    return any(
+        route.target.prefixlen == 0 and family(route) == 4 and route.table in {None, 254} and link_of(route, links) != name  # noqa: PLR2004
+        for route in links.routes
+    )
 
 
 def rules(name: str, links: Links) -> list[Rule]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import command
@@ -9,7 +10,7 @@ from nornir_stack.errors import Refused
 from nornir_stack.tasks.networking.order import above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nornir_stack.command import Command
     from nornir_stack.tasks.networking.observe import NodeNetwork, SeenPort
@@ -21,12 +22,10 @@ def steps(links: Links, now: NodeNetwork) -> list[Command]:
     return _transaction([words for part in _parts(links, now) for words in part])
 
 
-def restore(links: Links, now: NodeNetwork, gone: Sequence[str] = ()) -> list[Command]:
-    """What gives Open vSwitch its former bridges, ports, bonds, peers and tags again. `gone` are the bridges that go.
-
-    Raises Refused where one of those has a port that could not be made again: a tunnel, whose options are not looked at.
-    """
-    parts: list[list[str]] = []
+def restore(links: Links, now: NodeNetwork, freed: Mapping[str, str] = MappingProxyType({})) -> list[Command]:
+    """What gives Open vSwitch its former bridges, ports and tags again; `freed`: ports that were taken off, to their bridge."""
+    taken = ((bridge, port) for port, bridge in freed.items() if bridge in now.bridges)
+    parts = [words for bridge, port in taken for words in _added(bridge, port, now.bridges[bridge].ports[port])]
     for name, link in links.links.items():
         if link.kind != "ovs-bridge":
             continue
@@ -39,13 +38,20 @@ def restore(links: Links, now: NodeNetwork, gone: Sequence[str] = ()) -> list[Co
                 parts.append(["--if-exists", "del-port", name, port])
             else:
                 parts += _back(port, links.links[port], was)
-    lost = [(bridge, port, was) for bridge in gone if bridge in now.bridges for port, was in now.bridges[bridge].ports.items()]
-    for bridge in gone:
-        if bridge in now.bridges:
-            datapath = now.bridges[bridge].datapath
-            parts += [["--may-exist", "add-br", bridge], ["set", "bridge", bridge, f"datapath_type={datapath}"]]
-    for bridge, port, was in (*moved(links, now), *lost):
-        parts += _added(bridge, port, was)
+    parts += [words for bridge, port, was in moved(links, now) for words in _added(bridge, port, was)]
+    return _transaction(parts)
+
+
+def again(bridges: Sequence[str], now: NodeNetwork) -> list[Command]:
+    """What makes bridges that were deleted anew, with the ports that they had.
+
+    Raises Refused where one has a port that could not be made again: a tunnel, whose options are not looked at.
+    """
+    parts: list[list[str]] = []
+    for name in bridges:
+        seen = now.bridges[name]
+        parts += [["--may-exist", "add-br", name], ["set", "bridge", name, f"datapath_type={seen.datapath}"]]
+        parts += [words for port, was in seen.ports.items() for words in _added(name, port, was)]
     return _transaction(parts)
 
 
@@ -98,9 +104,28 @@ def _changed(port: str, link: Link, was: SeenPort) -> list[list[str]]:
     if link.kind == "ovs-bond":
         mode = link.mode or "active-backup"
         parts += [["set", "port", port, f"bond_mode={mode}"]] if (was.mode or "active-backup") != mode else []
+        parts += _members(port, was.interfaces, link.ports)
     elif link.kind == "ovs-patch" and was.peer != link.peer:
         parts.append(["set", "interface", port, "type=patch", f"options:peer={link.peer}"])
     return parts
+
+
+def _back(port: str, link: Link, was: SeenPort) -> list[list[str]]:
+    """What gives a port that is changed its former settings."""
+    parts = _tags(port, link, was, back=True)
+    if link.kind == "ovs-bond":
+        if (was.mode or "active-backup") != (link.mode or "active-backup"):
+            parts.append(["set", "port", port, f"bond_mode={was.mode}"] if was.mode else ["clear", "port", port, "bond_mode"])
+        parts += _members(port, link.ports, was.interfaces)
+    elif link.kind == "ovs-patch" and was.peer != link.peer:
+        parts.append(["set", "interface", port, f"type={was.type or 'system'}", f"options:peer={was.peer}"])
+    return parts
+
+
+def _members(port: str, have: Sequence[str], wanted: Sequence[str]) -> list[list[str]]:
+    """A bond keeps one port at least all the while."""
+    added = [["add-bond-iface", port, one] for one in wanted if one not in have]
+    return [*added, *(["del-bond-iface", port, one] for one in have if one not in wanted)]
 
 
 def _tags(port: str, link: Link, was: SeenPort, *, back: bool = False) -> list[list[str]]:
@@ -114,27 +139,19 @@ def _tags(port: str, link: Link, was: SeenPort, *, back: bool = False) -> list[l
     return parts
 
 
-def _back(port: str, link: Link, was: SeenPort) -> list[list[str]]:
-    parts = _tags(port, link, was, back=True)
-    former = was.mode or "active-backup"
-    if link.kind == "ovs-bond" and former != (link.mode or "active-backup"):
-        parts.append(["set", "port", port, f"bond_mode={former}"])
-    elif link.kind == "ovs-patch" and was.peer and was.peer != link.peer:
-        parts.append(["set", "interface", port, "type=patch", f"options:peer={was.peer}"])
-    return parts
-
-
 def _added(bridge: str, port: str, was: SeenPort) -> list[list[str]]:
     if was.type not in {"", "system", "internal", "patch"}:
         raise Refused(
             f"port {port} of the bridge {bridge} is of type {was.type}, and could not be made again where the change is undone:"
             f" take it away first (ovs-vsctl del-port {bridge} {port}), or leave the bridge declared"
         )
-    bond = len(was.interfaces) > 1
-    made = ["--may-exist", "add-bond", bridge, port, *was.interfaces] if bond else ["--may-exist", "add-port", bridge, port]
-    made += [f"tag={was.tag}"] if was.tag else []
-    made += [f"trunks={','.join(map(str, was.trunks))}"] if was.trunks else []
-    made += [f"bond_mode={was.mode}"] if bond and was.mode else []
-    kind = [f"type={was.type}"] if was.type in {"internal", "patch"} else []
-    peer = [f"options:peer={was.peer}"] if was.type == "patch" else []
-    return [made, *([["set", "interface", port, *kind, *peer]] if kind else [])]
+    settings = [f"tag={was.tag}"] if was.tag else []
+    settings += [f"trunks={','.join(map(str, was.trunks))}"] if was.trunks else []
+    settings += [f"bond_mode={was.mode}"] if was.mode else []
+    if len(was.interfaces) > 1:
+        return [["--may-exist", "add-bond", bridge, port, *was.interfaces, *settings]]
+    parts = [["--may-exist", "add-port", bridge, port, *settings]]
+    if was.type in {"internal", "patch"}:
+        peer = [f"options:peer={was.peer}"] if was.type == "patch" else []
+        parts.append(["set", "interface", port, f"type={was.type}", *peer])
+    return parts

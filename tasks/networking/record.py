@@ -22,12 +22,13 @@ RECORD = "/etc/nornir-stack/network.json"
 
 @dataclass(frozen=True)
 class Record:
-    """Files by path, devices with their kind, routes (each with its link) and rules that a declaration had."""
+    """Files by path, devices that were made with their kind, cards, routes (each with its link) and rules of a declaration."""
 
     files: tuple[str, ...] = ()
     devices: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[tuple[Route, str], ...] = ()
     rules: tuple[Rule, ...] = ()
+    cards: tuple[str, ...] = ()
 
 
 def record_of(links: Links, files: Sequence[str]) -> str:
@@ -38,7 +39,9 @@ def record_of(links: Links, files: Sequence[str]) -> str:
         for route in links.routes
     ]
     rules = [[rule.table, rule.priority, _text(rule.source), _text(rule.target)] for rule in links.rules]
-    return json.dumps({"files": list(files), "devices": made, "routes": routes, "rules": rules}, indent=1) + "\n"
+    cards = [name for name, link in devices(links).items() if link.kind == "card"]
+    found = {"files": list(files), "devices": made, "cards": cards, "routes": routes, "rules": rules}
+    return json.dumps(found, indent=1) + "\n"
 
 
 def recorded(text: str | None) -> Record:
@@ -57,7 +60,7 @@ def recorded(text: str | None) -> Record:
         Rule(table=table, priority=priority, source=_network(source), target=_network(target))
         for table, priority, source, target in found.get("rules", ())
     )
-    return Record(tuple(found.get("files", ())), found.get("devices", {}), routes, rules)
+    return Record(tuple(found.get("files", ())), found.get("devices", {}), routes, rules, tuple(found.get("cards", ())))
 
 
 def forgotten(record: Record, links: Links, now: NodeNetwork) -> list[str]:
@@ -72,6 +75,19 @@ def forgotten(record: Record, links: Links, now: NodeNetwork) -> list[str]:
     ]
     lost = [rule for rule in record.rules if rule not in links.rules and rule_words(rule) in now.rules]
     return [*gone, *(f"-{family(rule)} rule delete {ip_rule(rule)}" for rule in lost)]
+
+
+def freed(record: Record, links: Links, now: NodeNetwork) -> dict[str, str]:
+    """Cards that were declared once, are no longer, and are a port of a declared bridge or bond still: that one."""
+    found = {}
+    for card in record.cards:
+        seen = now.links.get(card)
+        if card in links.links or seen is None:
+            continue
+        bridge = next((name for name, one in now.bridges.items() if card in one.ports), "")
+        if (bridge or seen.master) in links.links:
+            found[card] = bridge or seen.master
+    return found
 
 
 def _connected(route: Route, link: str, links: Links) -> bool:

@@ -9,7 +9,8 @@ from nornir.core.inventory import Inventory
 from pydantic import BeforeValidator, Field, Strict
 
 from nornir_stack.inventory.networks import read_networks
-from nornir_stack.settings import Address, Claim, Finding, Text, dotted, form
+from nornir_stack.select import role
+from nornir_stack.settings import Address, Claim, Device, Finding, Text, dotted, form
 from nornir_stack.tasks.networking.check import wrong
 
 
@@ -27,7 +28,6 @@ AnyNetwork: TypeAlias = Union[IPv4Network, IPv6Network]  # noqa: UP007  evaluate
 AnyInterface: TypeAlias = Union[IPv4Interface, IPv6Interface]  # noqa: UP007
 AnyAddress: TypeAlias = Union[IPv4Address, IPv6Address]  # noqa: UP007
 
-Device = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", "a device's name: up to 15 letters, digits, dots, - and _")]
 Interface = Annotated[AnyInterface, BeforeValidator(_interface)]
 Target = Annotated[Union[AnyNetwork, Literal["default"]], BeforeValidator(_target)]  # noqa: UP007
 Vlan = Annotated[int, Strict(), Field(ge=1, le=4094)]
@@ -37,6 +37,7 @@ Table = Annotated[int, Strict(), Field(ge=1, le=4294967295)]
 Metric = Annotated[int, Strict(), Field(ge=1, le=4294967295)]
 Priority = Annotated[int, Strict(), Field(ge=1, le=32765)]
 
+_GATEWAYS = role("router") | role("network") | role("hypervisor")  # as the inventory has it for all addresses
 Kind: TypeAlias = Literal["card", "bridge", "bond", "vlan", "ovs-bridge", "ovs-bond", "ovs-patch"]
 Manager: TypeAlias = Literal["networkd", "ifupdown", "netplan", "networkmanager", "ifcfg"]
 # bonding.txt of the kernel; balance-tcp and balance-slb are Open vSwitch's (ovs-vswitchd.conf.db(5), Port: bond_mode)
@@ -119,8 +120,14 @@ class Links:
 
     @staticmethod
     def judge(mine: Mapping[str, "Links"], inventory: Inventory) -> Iterator[Finding]:
-        """Each declaration holds together, and fits the plan of addresses."""
+        """Each declaration holds together, and fits the plan of addresses; who is no gateway has no gateway's address."""
         networks, _ = read_networks(inventory.defaults.data)
+        gateways = {network.gateway: name for name, network in networks.items() if network.gateway is not None}
         for host, links in mine.items():
             for complaint in wrong(links, networks):
                 yield Finding(host, dotted(*complaint.path), complaint.text)
+            for name, link in links.links.items() if not _GATEWAYS.holds(inventory.hosts[host]) else ():
+                for index, address in enumerate(link.addresses):
+                    if address.ip in gateways:
+                        text = f"{address.ip} is the gateway of network {gateways[address.ip]!r}"
+                        yield Finding(host, dotted("links", name, "addresses", index), text)

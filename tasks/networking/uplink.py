@@ -5,15 +5,17 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_interface
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+from nornir_stack.errors import Refused
 from nornir_stack.inventory.networks import Network, networks_of, read_networks
 from nornir_stack.select import nearest
-from nornir_stack.settings import Address, Finding, Text, dotted, settings_of
-from nornir_stack.tasks.networking.settings import Device, Link, Links, Route
+from nornir_stack.settings import Address, Device, Finding, Text, dotted, settings_of
+from nornir_stack.tasks.networking.settings import Link, Links, Route
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host, Inventory
 
-    from nornir_stack.tasks.networking.observe import NodeNetwork, SeenRoute
+    from nornir_stack.tasks.networking.observe import NodeNetwork, SeenLink, SeenRoute
+    from nornir_stack.tasks.networking.settings import AnyInterface
 
 How: TypeAlias = Literal["bridged", "routed", "proxy_arp"]
 
@@ -67,6 +69,9 @@ def wrong(name: str, uplink: Uplink, networks: Mapping[str, Network], external: 
     twin = next((other for other, one in external.networks.items() if one.bridge == uplink.bridge), name)
     if twin != name:
         yield f"{uplink.bridge} serves network {twin!r} already"
+    for other, one in external.networks.items():
+        if other != name and one.card == uplink.card and one.mode == "bridged":
+            yield f"{uplink.card} is bridged for network {other!r}: it is a port of {one.bridge} and nothing else"
 
 
 def own_ranges(network: Network, uplink: Uplink) -> tuple[str, ...]:
@@ -82,7 +87,8 @@ def own_ranges(network: Network, uplink: Uplink) -> tuple[str, ...]:
 def declared(host: "Host", now: "NodeNetwork", ours: Mapping[str, str]) -> Links:
     """The host's declaration of links with the bridges of its public networks, `ours` being devices of earlier runs. Pure.
 
-    A bridge that is there and was not made here (libvirt's) is left alone, once it has what is needed.
+    A bridge that is there and was not made here (libvirt's) is left alone, once it has what is needed. Raises Refused where a
+    card would give the bridge an address that it has by DHCP.
     """
     links = settings_of(host, Links)
     networks = networks_of(host.defaults)
@@ -103,30 +109,46 @@ def _routed(links: Links, uplink: Uplink, network: Network) -> Links:
 
 
 def _bridged(links: Links, uplink: Uplink, now: "NodeNetwork") -> Links:
-    """The card becomes a port, and the bridge takes its addresses and routes: declared ones, or those that it has now."""
+    """The card becomes a port, and the bridge takes its addresses and routes: declared ones, or those that it has now.
+
+    Raises Refused where nothing is declared and the card has its address by DHCP: written down it would outlive its lease.
+    """
     bridge = links.links.get(uplink.bridge, Link(kind="bridge"))
     card = links.links.get(uplink.card, Link())
-    holder = uplink.bridge if uplink.bridge in now.links and now.links[uplink.bridge].addresses else uplink.card
-    seen = now.links[holder].addresses if holder in now.links else ()
+    held = [now.links[name] for name in (uplink.bridge, uplink.card) if name in now.links]
+    holder = next((one for one in held if one.addresses or leases(one)), None)
+    said = bool(bridge.addresses or card.addresses or bridge.dhcp or card.dhcp)
+    if not said and holder is not None and leases(holder):
+        raise Refused(
+            f"{holder.name} has {', '.join(map(str, leases(holder)))} by DHCP, which {uplink.bridge} is to have then: say"
+            f" network: {{links: {{{uplink.bridge}: {{kind: bridge, dhcp: true}}}}}}, or give it a static address there"
+        )
+    seen = holder.addresses if holder is not None and not said else ()
     addresses = bridge.addresses or card.addresses or tuple(a for a in seen if a.version == 4)  # noqa: PLR2004
     ports = bridge.ports if uplink.card in bridge.ports else (uplink.card, *bridge.ports)
     bridge = replace(bridge, ports=ports, addresses=addresses, dhcp=bridge.dhcp or card.dhcp)
     routes = [replace(route, link=uplink.bridge) if route.link == uplink.card else route for route in links.routes]
-    if not (links.links.get(uplink.bridge, Link()).addresses or card.addresses):
+    if holder is not None and not said:
         routes += [route for one in _ways(now, holder) if (route := _kept(one, uplink.bridge)).target not in _targets(routes)]
     named = {**links.links, uplink.card: replace(card, addresses=(), dhcp=False), uplink.bridge: bridge}
     return replace(links, links=named, routes=tuple(routes))
 
 
-def _ways(now: "NodeNetwork", link: str) -> list["SeenRoute"]:
-    """Routes that leave by a link, without those that its addresses bring."""
-    connected = [address.network for address in now.links[link].addresses] if link in now.links else []
+def leases(link: "SeenLink") -> list["AnyInterface"]:
+    """The addresses of IPv4 that a link has for a time only."""
+    return [one for one in link.dynamic if one.version == 4]  # noqa: PLR2004
+
+
+def _ways(now: "NodeNetwork", link: "SeenLink") -> list["SeenRoute"]:
+    """Routes of the main table that leave by a link, without those that its addresses bring."""
+    connected = [address.network for address in link.addresses]
     return [
         one
         for one in now.routes
-        if one.link == link
+        if one.link == link.name
         and one.table == "main"
         and one.target.version == 4  # noqa: PLR2004
+        and one.protocol not in {"dhcp", "ra"}
         and (one.via or one.target not in connected)
     ]
 

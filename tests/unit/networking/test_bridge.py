@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nornir_stack.errors import Refused
-from nornir_stack.tasks.networking.bridge import Bridge, decide, mapped, parse, refuse
+from nornir_stack.tasks.networking.bridge import Bridge, at_boot, decide, mapped, parse, refuse
 
 STANDS = """kernel
 datapath netdev
@@ -90,6 +90,22 @@ def test_a_mapping_that_contradicts_is_refused(text: str | None, network: str, b
         mapped(text, "agent.ini", network, bridge)
 
 
+def test_a_boot_has_the_bridge_and_its_ports_up() -> None:
+    """Open vSwitch remembers them and brings none up; a card keeps the name by which its bridge knows it."""
+    now = parse("br-ex2", f"{STANDS}mac nic2 52:54:00:0a:0b:0c\n")
+    files = at_boot("br-ex2", ["nic2"], now.macs or {})
+    assert list(files) == [
+        "/etc/systemd/system/nornir-stack-bridge-br-ex2.service",
+        "/etc/systemd/network/70-nornir-stack-nic2.link",
+    ]
+    unit, link = files.values()
+    assert "for d in br-ex2 $$(ovs-vsctl --timeout=30 list-ports br-ex2); do" in unit
+    assert "ip link set dev $$d up" in unit
+    assert "WantedBy=multi-user.target" in unit
+    assert link == "[Match]\nPermanentMACAddress=52:54:00:0a:0b:0c\n\n[Link]\nName=nic2\n"
+    assert len(at_boot("br-ex2", ["nic2"], {})) == 1  # a device that is none of hardware has no address of its own
+
+
 def test_nothing_is_known_of_a_bridge_that_is_not() -> None:
     """An empty look is an absent bridge."""
-    assert parse("br-ex2", "") == Bridge("br-ex2", nics={}, elsewhere={}, errors={})
+    assert parse("br-ex2", "") == Bridge("br-ex2", nics={}, macs={}, elsewhere={}, errors={})

@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from nornir.core.processor import Processors
+from nornir.core.task import Task
 from ruamel.yaml import YAML
 
+from nornir_stack.inventory.plugins import register_connections
+from nornir_stack.node import Node
 from nornir_stack.tasks.networking import ifcfg, ifupdown, keyfile, netplan, networkd
 from nornir_stack.tasks.networking.managers import MANAGERS
-from nornir_stack.tasks.networking.order import Text, ip_route, routes
+from nornir_stack.tasks.networking.observe import NodeNetwork, observe
+from nornir_stack.tasks.networking.order import Text, complete, ip_route, routes
+from nornir_stack.tasks.networking.others import _LISTED, of_interfaces
+from nornir_stack.tasks.networking.resolvers import Resolver
+from tests.unit.fleets import fleet
 from tests.unit.networking.declared import HOST, NETWORK_NODE, links
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nornir_stack.tasks.networking.settings import Links
 
 DECLARATIONS = pytest.mark.parametrize("declared", [HOST, NETWORK_NODE], ids=["host", "network node"])
@@ -111,8 +121,103 @@ def test_stanzas_of_declared_links_leave_the_main_file() -> None:
         "source /etc/network/interfaces.d/*",
     ]
     assert ifupdown.without(left, {"eth0"}) == left
-    assert ifupdown.with_include(left) == left
-    assert ifupdown.with_include(["auto lo"]) == ["auto lo", ifupdown.INCLUDE]
+
+
+# A text, and the text without eth0. The words are those that ifup of ifupdown 0.8.41 knows.
+STANZAS: dict[str, tuple[str, str]] = {
+    "two families": (
+        "iface eth0 inet static\n  address 192.0.2.5/24\niface eth0 inet6 auto\niface eth1 inet6 auto\n",
+        "iface eth1 inet6 auto\n",
+    ),
+    "lines that go on": (
+        "auto lo \\\n  eth0 eth1\niface \\\neth0 \\\ninet static\n  up a \\\n  iface eth9 \\\n  b\niface eth1 inet dhcp\n",
+        "auto lo eth1\niface eth1 inet dhcp\n",
+    ),
+    "others' lines that go on": (
+        "auto lo \\\n  eth1\niface eth1 inet \\\n manual\n",
+        "auto lo \\\n  eth1\niface eth1 inet \\\n manual\n",
+    ),
+    "a comment does not go on": ("# see \\\niface eth0 inet dhcp\nauto lo\n", "# see \\\nauto lo\n"),
+    "aliases": ("auto eth0:1 eth1\niface eth0:1 inet static\n  address 192.0.2.6/24\n", "auto eth1\n"),
+    "a name to be brought up as": ("auto eth0=home eth1\n", "auto eth1\n"),
+    "stanzas after it": (
+        "iface eth0 inet dhcp\nrename x=eth2\niface eth0 inet6 auto\nsource-dir more\niface eth0 inet dhcp\nno-scripts eth1\n",
+        "rename x=eth2\nsource-dir more\nno-scripts eth1\n",
+    ),
+    "hotplug, and a port of a bridge": ("allow-hotplug eth0\nallow-br9 eth0 eth1\n", "allow-br9 eth1\n"),
+    "names that begin alike": ("auto eth01\niface eth01 inet dhcp\n", "auto eth01\niface eth01 inet dhcp\n"),
+}
+
+
+@pytest.mark.parametrize("case", STANZAS)
+def test_stanzas_of_others_stay_as_they_are(case: str) -> None:
+    """interfaces(5): several stanzas of one link, lines that a backslash joins (comments never are); others' word for word."""
+    text, left = STANZAS[case]
+    assert ifupdown.without(text.splitlines(), {"eth0"}) == left.splitlines()
+
+
+def test_which_files_ifupdown_reads() -> None:
+    """Relative ones are beside the file; a folder's only if the name has letters, digits, _ and -; ours is not always one."""
+    text = "source interfaces.d/*.cfg /etc/other\nsource-directory /etc/network/interfaces.d\n# source x\n"
+    found = ifupdown.sources(text.splitlines(), ifupdown.MAIN)
+    assert found == [
+        ("source", "/etc/network/interfaces.d/*.cfg"),
+        ("source", "/etc/other"),
+        ("source-directory", "/etc/network/interfaces.d"),
+    ]
+    assert [one.names(ifupdown.PATH) for one in found] == [False, False, True]
+    assert not found[2].names("/etc/network/interfaces.d/50-cloud.cfg")
+    assert ifupdown.Pattern("source", "/etc/network/interfaces.d/*").names(ifupdown.PATH)
+    assert not ifupdown.Pattern("source", "/etc/*").names(ifupdown.PATH)
+    assert ifupdown.names(["auto a", "iface b inet dhcp", "iface b:1 inet static", "# iface c"]) == ["b", "b"]
+
+
+def test_files_that_ifupdown_names_are_listed(tmp_path: Path) -> None:
+    """Globbed as they stand: a space splits nothing, a command runs nowhere, folders and what a folder's rule leaves out go."""
+    for name in ("a", "b.cfg", "c d", "e~"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "f").mkdir()
+    words = ["source-directory", str(tmp_path), "source", f"{tmp_path}/c *", "source", f"{tmp_path}/*.cfg", "source", "$(id)"]
+    done = subprocess.run(["sh", "-ec", _LISTED, "sh", *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{tmp_path}/{name}" for name in ("a", "c d", "b.cfg")]
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+    """A task on this machine's own shell, whose ifupdown has its files in a folder of the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(ifupdown, "MAIN", str(tmp_path / "interfaces"))
+    monkeypatch.setattr(ifupdown, "PATH", str(tmp_path / "interfaces.d/nornir-stack"))
+    (tmp_path / "interfaces.d").mkdir()
+    register_connections()
+    nr = fleet({"db": ["one"]}, {"one": {"connection": "local"}})
+    made = Task(observe, nr, global_dry_run=False, processors=Processors([]))
+    made.host = nr.inventory.hosts["one"]
+    yield made
+    nr.close_connections()
+
+
+def test_every_file_that_ifupdown_reads_loses_the_link(task: Task, tmp_path: Path) -> None:
+    """That of cloud-init in the folder too, and one that it sources in turn; a link of others is known to be described."""
+    texts = {
+        "interfaces": "auto lo\niface lo inet loopback\nsource interfaces.d/*\n",
+        "interfaces.d/50-cloud-init": f"auto eth0 eth1\niface eth0 inet dhcp\niface eth1 inet dhcp\nsource {tmp_path}/more\n",
+        "more": "iface eth0 inet6 auto\n",
+        "unread": "iface eth0 inet dhcp\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    wanted = complete(links(links={"eth0": {"addresses": ["10.0.0.1/24"]}}))
+    found = of_interfaces(Node(task), wanted, NodeNetwork())
+    assert {path.removeprefix(f"{tmp_path}/"): text for path, (text, _) in found.files.items()} == {
+        "interfaces.d/50-cloud-init": f"auto eth1\niface eth1 inet dhcp\nsource {tmp_path}/more\n",
+        "more": "",
+    }
+    assert set(found.described) == {"lo", "eth0", "eth1"}
+
+    (tmp_path / "interfaces").write_text("auto lo\nsource interfaces.d/*.cfg\n")  # which ours is not
+    (text, _) = of_interfaces(Node(task), wanted, NodeNetwork()).files[str(tmp_path / "interfaces")]
+    assert text == f"auto lo\nsource interfaces.d/*.cfg\n{ifupdown.INCLUDE}\n"
 
 
 # NetworkManager
@@ -122,7 +227,7 @@ def test_stanzas_of_declared_links_leave_the_main_file() -> None:
 @DECLARATIONS
 def test_networkmanager_reads_all_that_we_write(declared: Links) -> None:
     """`nmcli --offline` reads each keyfile and writes it out again: not a line of ours is lost or changed."""
-    for path, (text, mode) in keyfile.render(declared).items():
+    for path, (text, mode) in keyfile.render(declared, NAMES).items():
         again = subprocess.run(
             ["nmcli", "--offline", "connection", "modify", "connection.zone", ""],
             input=text,
@@ -154,6 +259,30 @@ def test_networkmanager_is_told_of_each_file_that_changed() -> None:
     ]
     assert keyfile.link_of_file("/etc/nornir-stack/network.json") == ""
     assert (MANAGERS["networkmanager"].link_of, MANAGERS["networkd"].link_of("/x")) == (keyfile.link_of_file, "")
+
+
+def test_networkmanager_is_told_hardware_addresses_and_who_is_the_way_out() -> None:
+    """A bridge has its own key for the address, others `cloned-mac-address`; DHCP's default route gives way."""
+    mac = "52:54:00:0a:0b:0d"
+    declared = complete(
+        links(
+            links={
+                "eth1": {"mac": mac, "mtu": 9000, "addresses": ["10.0.0.1/24"]},
+                "eth2": {"dhcp": True},
+                "br0": {"kind": "bridge", "ports": ["eth3"], "mac": mac},
+            },
+            routes=[{"to": "default", "via": "10.0.0.254"}],
+        )
+    )
+    files = keyfile.render(declared)
+    assert {f"cloned-mac-address={mac.upper()}", "mtu=9000"} <= set(lines(files, keyfile.path("nornir-stack-eth1")))
+    bridge = lines(files, keyfile.path("nornir-stack-br0"))
+    assert (f"mac-address={mac.upper()}" in bridge, "[ethernet]" in bridge) == (True, False)
+    assert "never-default=true" in lines(files, keyfile.path("nornir-stack-eth2"))
+    assert "never-default=true" not in lines(files, keyfile.path("nornir-stack-eth1"))
+    assert shell(ifcfg.render(declared), "eth2")["DEFROUTE"] == "no"
+    alone = complete(links(links={"eth2": {"dhcp": True}}))
+    assert "DEFROUTE" not in shell(ifcfg.render(alone), "eth2")
 
 
 # netplan
@@ -189,7 +318,18 @@ def test_netplan_s_other_files_lose_what_would_be_added_to_ours() -> None:
         "eth1": {"addresses": ["198.51.100.5/24"]},
     }
     assert netplan.without(left, {"eth0", "br0"}) is left
+    leased = "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      wakeonlan: true\n"
+    assert netplan.without(leased, {"eth0"}) is leased  # ours is read after it, and says the contrary
+    assert netplan.without(leased, {"eth0"}, later=True) == leased.replace("      dhcp4: true\n", "")
     assert netplan.without(CLOUD_INIT, {"eth9"}) is CLOUD_INIT
+
+
+def test_a_link_that_netplan_knows_by_another_id() -> None:
+    """Both definitions would hold: by `set-name`, or by a `match` of its name; a match of the address alone does not tell."""
+    other = "network: {ethernets: {id0: {match: {macaddress: a}, set-name: eth0}, id1: {match: {name: eth1}}, eth2: {}}}"
+    assert netplan.renamed(other, {"eth0", "eth1", "eth2"}) == {"eth0": "id0", "eth1": "id1"}
+    assert netplan.renamed(CLOUD_INIT, {"eth0", "eth1"}) == {}
+    assert netplan.renamed("", {"eth0"}) == {}
 
 
 @pytest.mark.skipif(shutil.which("netplan") is None, reason="netplan is not installed (apt: netplan.io)")
@@ -243,6 +383,23 @@ def test_ifcfg_of_bridges_bonds_and_vlans() -> None:
     assert shell(files, "br0")["IPV6ADDR"] == "fd00:5::10/64"
     assert shell(files, "eth4")["BOOTPROTO"] == "dhcp"
     assert lines(files, f"{SCRIPTS}/rule-data")[1:] == ["from 172.16.1.0/24 table 100 priority 1000"]
+
+
+NAMES = {"br0": Resolver(("192.0.2.53", "2001:db8::53"), ("example.net", "example.org"))}
+
+
+def test_name_servers_stand_in_every_family_s_words() -> None:
+    """systemd.network(5), resolvconf's interfaces, nm-settings-keyfile(5) (each family its own), sysconfig.txt."""
+    text = lines(networkd.render(HOST, NAMES), networkd.path("br0", "network"))
+    assert {"DNS=192.0.2.53", "DNS=2001:db8::53", "Domains=example.net example.org"} <= set(text)
+    interfaces = ifupdown.render(HOST, names=NAMES)[ifupdown.PATH].text
+    assert "    dns-nameservers 192.0.2.53 2001:db8::53\n    dns-search example.net example.org\n" in interfaces
+    profile = keyfile.render(HOST, NAMES)[keyfile.path("nornir-stack-br0")].text
+    four, _, six = profile.partition("[ipv6]")
+    assert ("dns=192.0.2.53;\ndns-search=example.net;example.org;\n" in four, "dns=2001:db8::53;\n" in six) == (True, True)
+    script = shell(ifcfg.render(HOST, names=NAMES), "br0")
+    assert (script["DNS1"], script["DNS2"], script["DOMAIN"]) == ("192.0.2.53", "2001:db8::53", "example.net example.org")
+    assert "dns" not in keyfile.render(HOST)[keyfile.path("nornir-stack-br0")].text
 
 
 def test_the_way_to_a_gateway_comes_before_the_route_over_it() -> None:

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 
+from nornir_stack.chain import Chain, Stage
 from nornir_stack.errors import Refused
 from nornir_stack.inventory.networks import read_networks
+from nornir_stack.inventory.plugins import register_connections
+from nornir_stack.select import everyone
 from nornir_stack.tasks.networking.citizen import Guarded, answered, rules
 from nornir_stack.tasks.networking.dialects import DIALECTS, Static, decide, faults, installed
-from nornir_stack.tasks.networking.external import cards_of, compared, unit
+from nornir_stack.tasks.networking.external import cards_of, compared, good_citizen, unit
 from nornir_stack.tasks.networking.observe import NodeNetwork, SeenLink, SeenRoute
 from nornir_stack.tasks.networking.uplink import External, Uplink, declared, own_ranges, wrong
 from nornir_stack.tasks.networking.upstream import upstream_routes
+from tests.unit.fleets import fleet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 OWN = "111.0.0.0/28"
 PROXY = Guarded("proxy_arp", "peth0", "virbr2", (OWN,), "111.0.0.1", ("203.0.113.10",))
@@ -74,6 +79,9 @@ def test_rules_stand_before_the_first_answer_and_go_after_the_last() -> None:
     assert text.index("nft -f") < text.index("echo 1 >/proc/sys/net/ipv4/conf/peth0/proxy_arp")
     stop = text[text.index("ExecStop") :]
     assert stop.index("echo 0 >") < stop.index("nft delete table")
+    assert "firewalld" not in text.partition("PartOf=")[2]  # it touches its own table only, and may be stopped
+    assert "PartOf=nftables.service\n" in text  # which flushes every table
+    assert "WantedBy=multi-user.target nftables.service\n" in text
     assert cards_of(unit(["peth0", "eth1"])) == ["peth0", "eth1"]
     assert cards_of(unit([])) == []
 
@@ -139,6 +147,38 @@ def test_a_card_gives_its_address_and_routes_to_the_bridge() -> None:
     assert declared(host(uplink), then, {"br0": "bridge"}) == links
 
 
+def test_an_address_by_dhcp_is_not_written_down() -> None:
+    """A bridge over a card with a lease is refused until that is declared; no route of the lease is written then."""
+    uplink = {"networks": {"external": {"mode": "bridged", "card": "eth0", "bridge": "br0"}}}
+    lease = SeenLink("eth0", up=True, dynamic=(ip_interface("203.0.113.10/24"),))
+    ways = (
+        route("203.0.113.0/24", "eth0"),
+        replace(route("0.0.0.0/0", "eth0", "203.0.113.1"), protocol="dhcp"),
+        replace(route("198.51.100.0/24", "eth0", "203.0.113.1"), protocol="dhcp"),
+    )
+    now = NodeNetwork(links={"eth0": lease}, routes=ways)
+    with pytest.raises(Refused, match=r"eth0 has 203\.0\.113\.10/24 by DHCP"):
+        declared(host(uplink), now, {})
+    then = NodeNetwork(links={"br0": replace(lease, name="br0", kind="bridge"), "eth0": SeenLink("eth0", master="br0")})
+    with pytest.raises(Refused, match=r"br0 has 203\.0\.113\.10/24 by DHCP"):
+        declared(host(uplink), then, {"br0": "bridge"})
+    for name, kind in (("eth0", "card"), ("br0", "bridge")):
+        links = declared(host(uplink, network={"links": {name: {"kind": kind, "dhcp": True}}}), now, {})
+        assert (links.links["br0"].dhcp, links.links["eth0"].dhcp, links.links["br0"].addresses) == (True, False, ())
+        assert links.routes == ()
+
+
+def test_proxy_arp_wants_a_static_address() -> None:
+    """Its rules name the card's own addresses: that of the next lease would be asked for in vain."""
+    now = NodeNetwork(
+        links={"peth0": SeenLink("peth0", dynamic=(ip_interface("203.0.113.10/24"),)), "virbr2": SeenLink("virbr2")},
+        routes=(route(OWN, "virbr2"),),
+    )
+    with pytest.raises(Refused, match=r"peth0 has 203\.0\.113\.10/24 by DHCP"):
+        compared(PROXY, now, "h")
+    assert compared(replace(PROXY, mode="routed"), now, "h") == []
+
+
 def test_a_bridge_of_libvirts_is_left_alone() -> None:
     """One that is there and that no earlier run made, nor the inventory declares; else it gets the gateway's address."""
     uplink = {"networks": {"external": {"mode": "routed", "card": "eth0", "bridge": "virbr2"}}}
@@ -158,6 +198,10 @@ def test_what_is_wrong_with_an_uplink() -> None:
         "'data' is a private network: say `kind: public`, or leave it inside",
         "network 'data' has no gateway: it is the address that virbr2 has itself",
         "virbr2 serves network 'external' already",
+    ]
+    card = External(networks={"data": replace(uplink, mode="bridged", bridge="br0"), "external": uplink})
+    assert list(wrong("external", uplink, plan, card)) == [
+        "eth0 is bridged for network 'data': it is a port of br0 and nothing else"
     ]
     assert list(wrong("externa", uplink, plan, external)) == [
         "'externa' is not declared under networks in defaults.yaml: did you mean 'external'?"
@@ -225,3 +269,24 @@ def test_what_a_router_says_against_a_line() -> None:
     """IOS and FRR begin with a percent sign, VyOS has sentences."""
     assert faults("r(config)# ip route x\n% Unknown command: ip route x\nr(config)# end") == ["% Unknown command: ip route x"]
     assert faults("[edit]\nSet failed\nCommit failed\n") == ["Commit failed"]
+
+
+def test_nothing_is_forwarded_before_the_rules_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules are looked at and loaded first, and forwarding follows in the same unit; a dry run shows it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    now = NodeNetwork(links={name: SeenLink(name) for name in ("peth0", "virbr2")}, routes=(route(OWN, "virbr2"),))
+    monkeypatch.setattr("nornir_stack.tasks.networking.external.look", lambda _: now)
+    monkeypatch.setattr("nornir_stack.tasks.networking.external._loaded", lambda *_: ("wanted", ""))
+    register_connections()
+    uplink = {"mode": "routed", "card": "peth0", "bridge": "virbr2"}
+    nr = fleet({"hypervisor": ["h"]}, {"h": {"connection": "local", "external": {"networks": {"external": uplink}}}})
+    nr.inventory.defaults.data["networks"] = networks()
+    nr.inventory.hosts["h"].defaults = nr.inventory.defaults
+    report = Chain("c", Stage("s", [good_citizen], everyone)).run(nr, dry_run=True)
+    nr.close_connections()
+    told = report.stage("s").host("h").tasks[0]
+    assert told.error == ""
+    (change,) = told.effects
+    assert "systemctl restart nornir-stack-external.service" in change
+    start = next(line for line in told.diff.splitlines() if "ExecStart" in line)  # at a boot too
+    assert start.index("nft -f") < start.index("echo 1 >/proc/sys/net/ipv4/ip_forward")
