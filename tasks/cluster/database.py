@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.cluster.settings import Galera
 
 PROBE_SCHEMA = "nornir_stack"
+_ALL, _OPTION = "ALL PRIVILEGES", "GRANT OPTION"
+_GRANT = re.compile(r"(.*?) ON (.*?)( WITH GRANT OPTION)?", re.IGNORECASE)
+# Privileges have several names, and SHOW GRANTS prints the first of them (MariaDB's manual, GRANT).
+_SHOWN = {
+    "ALL": _ALL,
+    "REPLICATION CLIENT": "BINLOG MONITOR",
+    "REPLICA MONITOR": "SLAVE MONITOR",
+    "REPLICATION REPLICA": "REPLICATION SLAVE",
+    "REPLICATION REPLICA ADMIN": "REPLICATION SLAVE ADMIN",
+    "DELETE VERSIONING ROWS": "DELETE HISTORY",
+}
 TRANSFER_GRANTS = ("RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.*",)  # mariabackup's manual
 _UNKNOWN_TABLE = (1146, 1049)  # ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR
 _WAITED_IN_VAIN = 1205  # ER_LOCK_WAIT_TIMEOUT: for a causal read, after repl.causal_read_timeout (30 s)
@@ -106,13 +117,13 @@ def _user(sql: Sql, galera: Galera, user: User) -> None:
         sql.change(create, user.name, user.host, user.password.reveal(), what=f"create the user {label}", repeatable=True)
     have = _grants(sql, user) if rows else frozenset()
     for grant in user.grants:
-        if normal_grant(grant) not in have:
+        if not granted(grant, have):
             sql.change(f"GRANT {grant} TO %s@%s", user.name, user.host, what=f"grant {grant} to {label}", repeatable=True)
 
 
-def _grants(sql: Sql, user: User) -> frozenset[str]:
+def _grants(sql: Sql, user: User) -> frozenset[tuple[str, str]]:
     rows = sql.read("SHOW GRANTS FOR %s@%s", user.name, user.host, independent=True)
-    return frozenset(normal_grant(shown_grant(str(value))) for row in rows for value in row.values())
+    return frozenset(one for row in rows for value in row.values() for one in privileges(shown_grant(str(value))))
 
 
 def shown_grant(line: str) -> str:
@@ -120,16 +131,22 @@ def shown_grant(line: str) -> str:
     return re.sub(r"^GRANT (.*?) TO .*?( WITH GRANT OPTION)?$", r"\1\2", line)
 
 
-def normal_grant(grant: str) -> str:
-    """A grant as SHOW GRANTS writes it and as people do, made comparable.
+def granted(grant: str, have: frozenset[tuple[str, str]]) -> bool:
+    """Whether what SHOW GRANTS printed has all of a grant."""
+    return all(one in have or ((_ALL, one[1]) in have and one[0] != _OPTION) for one in privileges(grant))
 
-    >>> normal_grant("ALL PRIVILEGES ON `shop`.*") == normal_grant("all on shop.*")
+
+def privileges(grant: str) -> frozenset[tuple[str, str]]:
+    """Each privilege of a grant with what it is on, as SHOW GRANTS writes it and as people do, made comparable.
+
+    >>> privileges("ALL PRIVILEGES ON `shop`.*") == privileges("all on shop.*")
     True
     """
-    privileges, _, target = grant.replace("`", "").partition(" ON ") if " ON " in grant else grant.partition(" on ")
-    words = sorted(re.sub(r"\s+", " ", word.strip().upper()) for word in privileges.split(","))
-    words = ["ALL PRIVILEGES" if word == "ALL" else word for word in words]
-    return f"{','.join(words)} ON {target.replace('`', '').replace(chr(92), '').strip()}"
+    plain = re.sub(r"\s+", " ", grant.replace("`", "").replace(chr(92), "")).strip()
+    found = _GRANT.fullmatch(plain)
+    what, target, option = found.groups() if found else (plain, "", None)
+    words = {one.strip().upper() for one in re.findall(r"[^,(]+(?:\([^)]*\))?", what)} | ({_OPTION} if option else set())
+    return frozenset((_SHOWN.get(word, word), target) for word in words if word)
 
 
 # The proof that members replicate: a row for each configuration of the cluster, read on every member.

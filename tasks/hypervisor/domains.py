@@ -13,7 +13,7 @@ from nornir_stack.settings import settings_of
 from nornir_stack.tasks.hypervisor.domain_xml import Domain, sources_of
 from nornir_stack.tasks.hypervisor.names import is_nova, refuse_nova, volume_of
 from nornir_stack.tasks.hypervisor.settings import Machine
-from nornir_stack.tasks.hypervisor.volumes import stood_on
+from nornir_stack.tasks.hypervisor.volumes import of_each, stood_on
 from nornir_stack.tasks.hypervisor.xml import parsed
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ def own_disks(link: virConnect, machine: Domain, there: Mapping[str, Domain]) ->
     such as an image of a CD; and what it only reads or shares, but for its seed.
     """
     others = used_by_others(machine.name, there)
-    volumes = [each for pool in link.listAllStoragePools() if pool.isActive() for each in pool.listAllVolumes()]
-    known, backings = {each.path() for each in volumes}, stood_on(link)
+    known, backings = set(of_each(link, lambda each: each.path())), stood_on(link)
     mine = owned(machine.config, volume_of(machine.name, "seed"))
     return [path for path in mine if path in known and path not in others and path not in backings]
 

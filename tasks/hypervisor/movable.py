@@ -18,6 +18,7 @@ from nornir_stack.tasks.hypervisor.domains import beside, domains, the_machine
 from nornir_stack.tasks.hypervisor.machines import seed_pool, sizes_of
 from nornir_stack.tasks.hypervisor.networks import machines_of
 from nornir_stack.tasks.hypervisor.settings import HypervisorSettings
+from nornir_stack.tasks.hypervisor.volumes import of_each
 from nornir_stack.tasks.hypervisor.xml import parsed
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _files(link: virConnect, paths: Iterable[str]) -> tuple[dict[str, int], list
     """Sizes by path of files and of all that they stand on, those that are in no pool, and what is stood on."""
     import libvirt  # noqa: PLC0415  an extra
 
-    known = {each.path(): each for pool in link.listAllStoragePools() if pool.isActive() for each in pool.listAllVolumes()}
+    known = dict(of_each(link, lambda each: (each.path(), each)))
     sizes: dict[str, int] = {}
     strange: list[str] = []
     backings: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from xml.etree import ElementTree as ET
 
 from nornir_stack.errors import Refused
@@ -16,13 +16,13 @@ from nornir_stack.tasks.hypervisor.xml import parsed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from libvirt import virConnect, virStorageVol
+    from libvirt import virConnect, virStoragePool, virStorageVol
 
     from nornir_stack.node import Node
 
     Do = Callable[[virConnect], object]
 
-
+T = TypeVar("T")
 _SECTOR = 512
 
 
@@ -81,10 +81,32 @@ def volume_xml(disk: Disk) -> str:
 
 def volumes(link: virConnect) -> dict[str, dict[str, Volume]]:
     """Pool to volume to what it is, of every pool that runs. For `Libvirt.read`."""
+    return {pool.name(): dict(_asked(pool, lambda each: (each.name(), _volume(each)))) for pool in _running(link)}
+
+
+def of_each(link: virConnect, ask: Callable[[virStorageVol], T]) -> list[T]:
+    """What is asked of every volume of every pool that runs. For `Libvirt.read`."""
+    return [answer for pool in _running(link) for answer in _asked(pool, ask)]
+
+
+def _asked(pool: virStoragePool, ask: Callable[[virStorageVol], T]) -> list[T]:
+    """One that goes meanwhile is left out: folders of pools have files that are just being made, by others too."""
     import libvirt  # noqa: PLC0415  an extra
 
-    running = link.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
-    return {pool.name(): {each.name(): _volume(each) for each in pool.listAllVolumes()} for pool in running}
+    found = []
+    for each in pool.listAllVolumes():
+        try:
+            found.append(ask(each))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                raise
+    return found
+
+
+def _running(link: virConnect) -> list[virStoragePool]:
+    import libvirt  # noqa: PLC0415  an extra
+
+    return list(link.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE))
 
 
 def _volume(each: virStorageVol) -> Volume:
@@ -93,8 +115,8 @@ def _volume(each: virStorageVol) -> Volume:
 
 def stood_on(link: virConnect) -> set[str]:
     """The paths of all volumes on which another stands. For `Libvirt.read`."""
-    volumes = [each for pool in link.listAllStoragePools() if pool.isActive() for each in pool.listAllVolumes()]
-    return {path for each in volumes if (path := parsed(each.XMLDesc()).findtext("backingStore/path"))}
+    backings = of_each(link, lambda each: parsed(each.XMLDesc()).findtext("backingStore/path"))
+    return {path for path in backings if path}
 
 
 def make(virt: Libvirt, disk: Disk, content: bytes = b"", *, replace: bool = False) -> None:

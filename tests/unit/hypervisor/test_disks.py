@@ -18,13 +18,13 @@ from nornir_stack.tasks.hypervisor.machines import refuse_cut
 from nornir_stack.tasks.hypervisor.movable import ASIDE
 from nornir_stack.tasks.hypervisor.names import mac_of
 from nornir_stack.tasks.hypervisor.teardown import _no_pool
-from nornir_stack.tasks.hypervisor.volumes import Disk, Volume, _holders, grows, stood_on
+from nornir_stack.tasks.hypervisor.volumes import Disk, Volume, _holders, grows, of_each, stood_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from libvirt import virConnect
+    from libvirt import virConnect, virStorageVol
 
 libvirt = pytest.importorskip("libvirt")
 _VM = """<domain type='test'><name>{name}</name><memory>65536</memory><os><type>hvm</type></os>
@@ -141,6 +141,20 @@ def test_the_disk_of_another_is_not_plugged_in(link: virConnect) -> None:
     volume(link, "base")
     volume(link, "over", on="base")
     assert stood_on(link) == {f"{_POOL}/base"}
+
+
+def test_a_volume_that_goes_while_all_are_looked_at_is_left_out(link: virConnect) -> None:
+    """An image that is just being built has a folder in the pool, and then none."""
+    volume(link, "stays")
+    volume(link, "goes")
+
+    def ask(each: virStorageVol) -> str:
+        if each.name() == "goes":
+            each.delete()
+        return str(each.info() and each.name())
+
+    found = of_each(link, ask)
+    assert ("stays" in found, "goes" in found) == (True, False)
 
 
 def test_a_hardware_address_is_one_machine_s() -> None:
