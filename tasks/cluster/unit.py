@@ -10,7 +10,7 @@ from nornir_stack.command import sh
 from nornir_stack.errors import CommandFailed
 from nornir_stack.secret import mask
 from nornir_stack.tasks.cluster.observe import look, member_of
-from nornir_stack.tasks.loadbalancer.health import DRAIN_FLAG, NOTICE_SECONDS
+from nornir_stack.tasks.loadbalancer.health import DRAIN_FLAG, NOTICE_SECONDS, SCRIPT
 
 if TYPE_CHECKING:
     from nornir_stack.command import Output
@@ -30,15 +30,16 @@ mark() {
     find "$1" -xdev -type f ! -name galera.cache ! -name '*.err' ! -name '*.log' -printf '%s %T@ %p\n' 2>/dev/null | cksum
 }
 """
-# flag: clients are sent elsewhere first, unless somebody has drained the member already; gone however this ends.
+# flag: clients are sent elsewhere first, unless somebody has drained the member already, or no load balancer can ask yet (no
+# health script); gone however this ends.
 _PATIENTLY = (
     _MARK
     + r"""
-stuck=$1 every=$2 data=$3 flag=$4 notice=$5; shift 5
+stuck=$1 every=$2 data=$3 flag=$4 notice=$5 asked=$6; shift 6
 job= ours=
 trap '[ -z "$job" ] || kill "$job" 2>/dev/null; [ -z "$ours" ] || rm -f -- "$flag"' EXIT
 trap 'exit 143' HUP INT TERM
-if [ -n "$flag" ] && [ ! -e "$flag" ]; then
+if [ -n "$flag" ] && [ -e "$asked" ] && [ ! -e "$flag" ]; then
     ours=yes
     : >"$flag" && sleep "$notice"
 fi
@@ -99,7 +100,8 @@ def patiently(node: Node, *words: str, diff: str, drained: bool = False) -> Outp
     """
     data = member_of(node)[0].datadir
     flag, notice = (DRAIN_FLAG, f"{NOTICE_SECONDS:g}") if drained else ("", "0")
-    work = sh(_PATIENTLY, f"{STUCK_SECONDS:.0f}", f"{_EVERY_SECONDS:.0f}", data, flag, notice, *words, label=" ".join(words))
+    times = (f"{STUCK_SECONDS:.0f}", f"{_EVERY_SECONDS:.0f}")
+    work = sh(_PATIENTLY, *times, data, flag, notice, SCRIPT, *words, label=" ".join(words))
     return node.change(work, ok=None, timeout=_LONGEST_SECONDS, diff=diff)
 
 

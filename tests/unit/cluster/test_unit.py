@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SHELLS = ("dash", "bash")
 
 
-def words(shell: str, data: Path, work: str, *, flag: str = "", stuck: int = 60) -> list[str]:
-    return [shell, "-c", _PATIENTLY, "sh", str(stuck), "0", str(data), flag, "0", "sh", "-c", work]
+def words(shell: str, data: Path, work: str, *, flag: str = "", asked: str = "/", stuck: int = 60) -> list[str]:
+    return [shell, "-c", _PATIENTLY, "sh", str(stuck), "0", str(data), flag, "0", asked, "sh", "-c", work]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -62,6 +62,14 @@ def test_the_flag_is_there_as_long_as_it_runs(shell: str, tmp_path: Path) -> Non
     flag.touch()
     subprocess.run(line, capture_output=True, check=True)
     assert flag.exists()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nobody_is_told_where_no_load_balancer_can_ask(shell: str, tmp_path: Path) -> None:
+    """A cluster that is just being formed has no health endpoint: nobody is waited for."""
+    flag = tmp_path / "drained"
+    line = words(shell, tmp_path, f"ls {flag} || :", flag=str(flag), asked=f"{tmp_path}/galera-health")
+    assert subprocess.run(line, capture_output=True, check=True).stdout == b""
 
 
 @pytest.mark.parametrize("shell", SHELLS)
