@@ -9,6 +9,7 @@ from nornir_stack.catalogue import entries, summary
 from nornir_stack.cli.output import say
 from nornir_stack.errors import UsageError
 from nornir_stack.parameters import parameters
+from nornir_stack.select import nearest
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -18,18 +19,26 @@ if TYPE_CHECKING:
 
 def command(args: Namespace) -> int:
     """Print them. One that cannot be imported is named as such, and hides no other."""
-    found = [described(entry) for entry in entries()]
+    found = [described(entry) for entry in entries() if args.part in entry.name]
+    if not found and args.part:
+        raise UsageError(f"nothing that can be run has {args.part!r} in its name{nearest(args.part, _words())}")
     if args.json:
         say(json.dumps(found, indent=1))
         return 0
     for kind in ("chain", "task"):
         of_kind = [one for one in found if one["kind"] == kind]
+        if args.part and not of_kind:
+            continue
         say(f"{kind}s:" if of_kind else f"{kind}s: none are installed")
         for one in of_kind:
             say("\n".join(_lines(one)))
         say("")
     say("`nornir-stack run NAME --help` says more about one of them.")
     return 0
+
+
+def _words() -> list[str]:
+    return [word for entry in entries() for word in (entry.name, entry.name.partition(".")[0])]
 
 
 def described(entry: Entry) -> dict[str, Any]:

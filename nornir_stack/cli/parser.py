@@ -144,6 +144,8 @@ def _running(parser: argparse.ArgumentParser) -> None:
 
 def _list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing = _command(commands, "list", "chains and tasks, with their parameters")
+    part = listing.add_argument("part", nargs="?", default="", metavar="PART", help="only what has this in its name: galera")
+    part.completer = _names  # type: ignore[attr-defined]
     listing.add_argument("--json", action="store_true", help="as JSON")
 
 

@@ -253,6 +253,11 @@ def test_list_shows_what_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     out = capsys.readouterr().out
     assert "  made.form\n      Form it.\n      bad=str\n" in out
     assert "made.gone\n      cannot be used: cannot import" in out
+    assert main(["list", "form"]) == 0
+    out = capsys.readouterr().out
+    assert ("made.form" in out, "made.touch" in out, "tasks:" in out) == (True, False, False)
+    assert main(["list", "mede"]) == 2
+    assert "has 'mede' in its name: did you mean 'made'?" in capsys.readouterr().err
     assert main(["list", "--json"]) == 0
     data = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert data["made.touch"]["parameters"][-1] == {"name": "size", "type": "int", "required": False, "default": "1"}
