@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from nornir_stack.lab import Lab
 
 
+# Where a member stands after DDL and a new view is in InnoDB's log, and on disk up to a second later.
+ON_DISK = "mariadb -e 'FLUSH LOCAL ENGINE LOGS'"
+
+
 @pytest.fixture(scope="module")
 def life(boot: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Life:
     cluster = Life(boot(*DB, tree="db", suite="trixie"), tmp_path_factory.mktemp("release") / "inventory")
@@ -104,6 +108,7 @@ def test_members_of_two_releases(boot: Callable[..., Lab], tmp_path_factory: pyt
     assert releases(cluster) == ["10", "11", "11"]
     cluster.whole()
     uuid = cluster.uuid()
+    cluster.everywhere(ON_DISK)
     cluster.everywhere("pkill -STOP mariadbd")  # who sees another go is ahead of it by that, a new view
     cluster.killed(*DB)
     report = well(cluster.run(recover()))

@@ -174,9 +174,9 @@ def test_nothing_to_do_is_one_round_trip(nr: Nornir, monkeypatch: pytest.MonkeyP
     commands: list[str] = []
     send = shell.run
 
-    def counted(command: Command, *, timeout: float | None = None) -> Output:
+    def counted(command: Command, **how: Any) -> Output:
         commands.append(command.line)
-        return send(command, timeout=timeout)
+        return send(command, **how)
 
     monkeypatch.setattr(shell, "run", counted)
     nr.run(task=packages, present=["bash"])
