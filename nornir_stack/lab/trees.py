@@ -54,6 +54,7 @@ TREES: dict[str, tuple[str, ...]] = {
         "cinder-scheduler",
         "cinder-volume",
         "curl",
+        "genisoimage",
         "glance-api",
         "gnocchi-api",
         "gnocchi-metricd",

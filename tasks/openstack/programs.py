@@ -135,5 +135,7 @@ DATABASE = ("mariadb-server",)
 SWIFT = ("swift-proxy", "swift-account", "swift-container", "swift-object", "python3-keystonemiddleware", "memcached", "rsync")
 NETWORK = ("neutron-openvswitch-agent", "neutron-l3-agent", "neutron-dhcp-agent", "openvswitch-switch")
 VOLUMES = ("cinder-volume", "lvm2", "tgt")
-COMPUTE = ("nova-compute", "nova-compute-qemu", "neutron-openvswitch-agent", "openvswitch-switch")
+SWITCH = ("neutron-openvswitch-agent", "openvswitch-switch")
+# genisoimage: Nova makes config drives with it, and its packages only recommend it.
+COMPUTE = ("nova-compute", "nova-compute-qemu", "genisoimage", *SWITCH)
 SWIFT_URL = "http://{}:8080/v1/AUTH_%(project_id)s"
