@@ -50,13 +50,18 @@ TREES: dict[str, tuple[str, ...]] = {
     "cloud": (  # every service of OpenStack that the library's tasks know; a node starts those of its roles
         "ceilometer-agent-central",
         "ceilometer-agent-notification",
+        "cinder-api",
+        "cinder-scheduler",
+        "cinder-volume",
         "curl",
+        "genisoimage",
         "glance-api",
         "gnocchi-api",
         "gnocchi-metricd",
         "keystone",
         "libvirt-daemon-system",
         "logrotate",
+        "lvm2",
         "mariadb-server",
         "memcached",
         "neutron-api",
@@ -87,6 +92,7 @@ TREES: dict[str, tuple[str, ...]] = {
         "swift-object",
         "swift-proxy",
         "tcpdump",
+        "tgt",
     ),
 }
 MIRROR_URL = "http://deb.debian.org"

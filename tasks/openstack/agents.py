@@ -49,8 +49,7 @@ def network_node(task: Task) -> Result[None]:
     inventory = task.nornir.inventory
     plane, own = plane_of(inventory), address_of(task.host)
     network = task.host.has_parent_group("network")
-    present = [*(programs.NETWORK if network else ()), *(programs.COMPUTE[2:] if not network else ())]
-    packages(task, present=present)
+    packages(task, present=programs.NETWORK if network else programs.SWITCH)
     node.then(open_vswitch)
     kernel = node.read(sh(_KERNEL, label="look for Open vSwitch in the kernel"), ok=None, independent=True).ok
     controller = node.name in CONTROLLER.hosts(inventory)

@@ -13,8 +13,10 @@ from nornir_stack.select import hosts, role
 from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.openstack.agents import all_alive, cloud_agents, compute_node, network_node, wanted_agents
 from nornir_stack.tasks.openstack.ask import Base, ask
+from nornir_stack.tasks.openstack.block_storage import block_storage, volume_services, volumes_alive
 from nornir_stack.tasks.openstack.correct import CLOUD, endpoints, listens
 from nornir_stack.tasks.openstack.external import of_inventory
+from nornir_stack.tasks.openstack.misplaced import KINDS
 from nornir_stack.tasks.openstack.plane import COMPUTE, CONTROLLER, NETWORK, STORAGE, plane_of
 from nornir_stack.tasks.openstack.registered import registered
 from nornir_stack.tasks.openstack.runs import dashboard, discovered, messages, program
@@ -48,6 +50,7 @@ class Described:
     agents: tuple[tuple[str, str], ...]
     services: tuple[tuple[str, str], ...]
     layout: Layout
+    volumes: tuple[str, ...] = ()
 
 
 def control_plane(*, horizon: bool = True) -> Chain:
@@ -66,8 +69,8 @@ def described(task: Task) -> Result[Described]:
     inventory = task.nornir.inventory
     of_inventory(inventory)
     plane = plane_of(inventory)
-    services = tuple((one.name, one.type) for one in plane.programs)
-    return node.done(Described(plane.members, wanted_agents(inventory), services, layout(inventory)))
+    services = tuple((one.name, KINDS.get(one.type, one.type)) for one in plane.programs)
+    return node.done(Described(plane.members, wanted_agents(inventory), services, layout(inventory), plane.volumes))
 
 
 def page(task: Task) -> Result[int]:
@@ -91,6 +94,7 @@ def _parts(seen: Seen[Described], *, horizon: bool) -> Chain:
         Stage("registered", [registered], CLOUD),
         *_services(wanted.services),
         *_storage(wanted.layout),
+        *_volumes(wanted.volumes),
         *_agents(wanted.agents),
         *last,
         endpoints(),
@@ -114,6 +118,14 @@ def _storage(wanted: Layout) -> list[Stage | Plan[Rings]]:
         Plan("rings", rings, partial(to_make, wanted=wanted), STORAGE),
         Stage("object storage", [object_storage], STORAGE, until=up),
     ]
+
+
+def _volumes(nodes: tuple[str, ...]) -> list[Stage]:
+    """Cinder on the nodes that give a volume group away, and alive in its own eyes."""
+    if not nodes:
+        return []
+    alive = Check(volume_services, partial(volumes_alive, nodes=nodes), CLOUD, within=_ANSWER_SECONDS)
+    return [Stage("volumes", [block_storage], hosts(*nodes)), Stage("volume services", [], CLOUD, until=alive)]
 
 
 def _agents(wanted: tuple[tuple[str, str], ...]) -> list[Stage]:

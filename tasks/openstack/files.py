@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CONSOLE_PORT, CONSOLE_PAGE = 6082, "/spice_auto.html"
 CACHE = "127.0.0.1:11211"
+VOLUME_BACKEND = "lvm"
 
 
 def login(plane: Plane, user: str) -> dict[str, Value]:
@@ -56,6 +57,50 @@ def glance(plane: Plane) -> Files:
             "glance_store": {"default_backend": "files"},
             "files": {"filesystem_store_datadir": "/var/lib/glance/images"},
         }
+    }
+
+
+def cinder(plane: Plane) -> Files:
+    return {"/etc/cinder/cinder.conf": _cinder_common(plane, plane.address)}
+
+
+def cinder_volume(plane: Plane, address: str, group: str, backend: str) -> Files:
+    """Of a node that gives a volume group away, by iSCSI from its own address."""
+    driver = {
+        "lvm": "cinder.volume.drivers.lvm.LVMVolumeDriver",
+        "fake": "cinder.tests.fake_driver.FakeLoggingVolumeDriver",
+    }[backend]
+    common = _cinder_common(plane, address)
+    common["DEFAULT"] = {**common["DEFAULT"], "enabled_backends": VOLUME_BACKEND}
+    common[VOLUME_BACKEND] = {
+        "volume_driver": driver,
+        "volume_backend_name": VOLUME_BACKEND,
+        "volume_group": group,
+        "target_protocol": "iscsi",
+        # the helper has to be the one that is installed: the notebook's failure of the iSCSI type
+        "target_helper": "tgtadm",
+        "target_ip_address": address,
+    }
+    return {"/etc/cinder/cinder.conf": common}
+
+
+def _cinder_common(plane: Plane, address: str) -> dict[str, Section]:
+    return {
+        "DEFAULT": {
+            "my_ip": address,
+            "transport_url": plane.transport_url,
+            "auth_strategy": "keystone",
+            "glance_api_servers": f"http://{plane.address}:9292",
+        },
+        "database": {"connection": plane.database_url("cinder")},
+        # who takes a volume off an instance has to be a service (CVE-2023-2088)
+        "keystone_authtoken": {
+            **authtoken(plane, "cinder"),
+            "service_token_roles": "admin",
+            "service_token_roles_required": True,
+        },
+        "service_user": {**login(plane, "cinder"), "send_service_user_token": True, "region_name": None},
+        "nova": login(plane, "nova"),
     }
 
 
@@ -101,6 +146,7 @@ def _nova_common(plane: Plane, address: str) -> dict[str, Section]:
         "placement": login(plane, "placement"),
         "neutron": login(plane, "neutron"),
         "service_user": {**login(plane, "nova"), "send_service_user_token": True, "region_name": None},
+        **({"cinder": {"os_region_name": plane.region}} if plane.volumes else {}),
         **screens(plane.console, address),
     }
 
@@ -205,4 +251,4 @@ def _workers(plane: Plane, *keys: str) -> dict[str, Value]:
     return {} if plane.workers is None else dict.fromkeys(keys, plane.workers)
 
 
-MADE = {"keystone": keystone, "glance": glance, "placement": placement, "nova": nova, "neutron": neutron}
+MADE = {"keystone": keystone, "glance": glance, "placement": placement, "nova": nova, "neutron": neutron, "cinder": cinder}

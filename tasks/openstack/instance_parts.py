@@ -40,7 +40,7 @@ def image(task: Task, *, image: str) -> Result[str]:
     files = {f"{image}-kernel": wanted.kernel, f"{image}-initrd": wanted.initrd, image: wanted.file}
     numbers: dict[str, str] = {}
     for name, path in ((name, path) for name, path in files.items() if path):
-        number, has = cloud.read(f"the image {name}", lambda c, n=name: _image(c, n))  # type: ignore[misc]
+        number, has = cloud.read(f"the image {name}", lambda c, n=name: _image(c, n), independent=True)  # type: ignore[misc]
         sent = digest(path)
         if name == image and wanted.sha256 not in {None, sent}:
             raise Refused(f"{path} is not what the inventory says: its sha256 is {sent}")
@@ -55,9 +55,13 @@ def image(task: Task, *, image: str) -> Result[str]:
 
 
 def _upload(cloud: Cloud, name: str, path: str, sent: str, words: dict[str, Any]) -> str:
+    def send(c: Connection) -> Any:
+        with Path(path).open("rb") as file:
+            return _any(c).image.create_image(name=name, data=file, wait=True, sha256=sent, visibility="public", **words)
+
     made = cloud.change(
         f"upload the image {name} from {path}",
-        lambda c: _any(c).image.create_image(name=name, filename=path, wait=True, sha256=sent, visibility="public", **words),
+        send,
         diff=f"+{name} {words['disk_format']} sha256 {sent}\n",
     )
     return made.id if made else ""

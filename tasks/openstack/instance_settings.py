@@ -57,6 +57,7 @@ class Instance:
     address: Address | None = None  # in that network; any if not given
     external: Text | None = None
     config_drive: bool = True
+    volumes: Mapping[Text, Count] = field(default_factory=dict)  # of Cinder, named SERVER-NAME: name to GiB
     reached_from: Text | None = None
 
 

@@ -15,7 +15,7 @@ from nornir_stack.select import hosts, nearest
 from nornir_stack.tasks.openstack.correct import CLOUD
 from nornir_stack.tasks.openstack.instance_parts import flavor, image, key, of_inventory
 from nornir_stack.tasks.openstack.projects import ROLES
-from nornir_stack.tasks.openstack.starting import Started, broken, host_keys, stranger, todo
+from nornir_stack.tasks.openstack.starting import Started, Volume, broken, host_keys, stranger, todo
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -171,6 +171,8 @@ def instance(task: Task, *, server: str) -> Result[Started]:
                 lambda c, n=number: _any(c).compute.start_server(n),  # type: ignore[misc]
                 repeatable=True,
             )
+        elif step.startswith(("volume ", "attach ")):
+            _give_volume(cloud, server, wanted, *step.split(" ", 1))
         else:
             what = f"give the instance {server} a floating address of {wanted.external}"
             cloud.change(what, lambda c: _float(c, server, wanted))
@@ -190,8 +192,7 @@ def _boot(cloud: Cloud, name: str, wanted: Instance) -> None:
 
 
 def _make(cloud: Connection, name: str, wanted: Instance) -> None:
-    """Nova makes an instance in the project of whoever asks: so this login has to be a member of it."""
-    identity, compute, network = _any(cloud).identity, _any(cloud).compute, _any(cloud).network
+    compute, network = _any(cloud).compute, _any(cloud).network
     owner, title = _project(cloud, wanted), wanted.network or wanted.project
     found = {
         "image": _any(cloud).image.find_image(wanted.image),
@@ -202,15 +203,11 @@ def _make(cloud: Connection, name: str, wanted: Instance) -> None:
         if one is None:
             name_of = {"image": wanted.image, "flavor": wanted.flavor}.get(what, title)
             raise Refused(f"the cloud has no {what} {name_of}")
-    role = next((each for word in ROLES if (each := identity.find_role(word))), None)
-    if role is None:
-        raise Refused(f"Keystone has none of the roles {' and '.join(ROLES)}: members of a project need one")
-    identity.assign_project_role_to_user(owner, _any(cloud).current_user_id, role)
     card: dict[str, str] = {"uuid": found[f"network of the project {wanted.project} named"].id}
     if wanted.address:
         card["fixed_ip"] = str(wanted.address)
     words = {"key_name": wanted.key} if wanted.key else {}
-    _any(cloud).connect_as(project_id=owner).compute.create_server(
+    _as_member(cloud, wanted).compute.create_server(
         name=name,
         image_id=found["image"].id,
         flavor_id=found["flavor"].id,
@@ -220,12 +217,40 @@ def _make(cloud: Connection, name: str, wanted: Instance) -> None:
     )
 
 
+def _as_member(cloud: Connection, wanted: Instance) -> Any:
+    """The cloud for the instance's project: Nova and Cinder make what is asked for in the project of whoever asks."""
+    identity, owner = _any(cloud).identity, _project(cloud, wanted)
+    role = next((each for word in ROLES if (each := identity.find_role(word))), None)
+    if role is None:
+        raise Refused(f"Keystone has none of the roles {' and '.join(ROLES)}: members of a project need one")
+    identity.assign_project_role_to_user(owner, _any(cloud).current_user_id, role)
+    return _any(cloud).connect_as(project_id=owner)
+
+
 def _float(cloud: Connection, name: str, wanted: Instance) -> None:
     network, now = _any(cloud).network, _look(cloud, name, wanted)
     outside = network.find_network(wanted.external)
     if outside is None:
         raise Refused(f"the cloud has no network {wanted.external}: run openstack.external_networks first")
     network.create_ip(floating_network_id=outside.id, port_id=now.port, project_id=_project(cloud, wanted))
+
+
+def _give_volume(cloud: Cloud, server: str, wanted: Instance, verb: str, name: str) -> None:
+    title = f"{server}-{name}"
+    if verb == "volume":
+        diff = f"+{title} {wanted.volumes[name]} GiB\n"
+        cloud.change(f"make the volume {title}", lambda c: _make_volume(c, title, wanted, wanted.volumes[name]), diff=diff)
+    else:
+        cloud.change(f"give the instance {server} the volume {title}", lambda c: _attach(c, server, wanted, name))
+
+
+def _make_volume(cloud: Connection, title: str, wanted: Instance, size: int) -> None:
+    _as_member(cloud, wanted).block_storage.create_volume(name=title, size=size)
+
+
+def _attach(cloud: Connection, server: str, wanted: Instance, name: str) -> None:
+    now = _look(cloud, server, wanted)
+    _any(cloud).compute.create_volume_attachment(now.id, volume_id=now.volumes[name].id)
 
 
 def _settled(node: Node, cloud: Cloud, name: str, wanted: Instance) -> Started:
@@ -249,7 +274,7 @@ def _look(cloud: Connection, name: str, wanted: Instance) -> Started:
     if len(found) > 1:
         raise Refused(f"the project {wanted.project} has {len(found)} instances {name}: delete all but one")
     if not found:
-        return Started()
+        return Started(volumes=_volumes(cloud, owner, name, wanted) if wanted.volumes else {})
     one = found[0]
     port = next(iter(network.ports(device_id=one.id)), None)
     floating = next(iter(network.ips(port_id=port.id)), None) if port else None
@@ -265,7 +290,18 @@ def _look(cloud: Connection, name: str, wanted: Instance) -> Started:
         port.fixed_ips[0]["ip_address"] if port and port.fixed_ips else "",
         floating.floating_ip_address if floating else "",
         network.get_network(floating.floating_network_id).name if floating else "",
+        _volumes(cloud, owner, name, wanted) if wanted.volumes else {},
     )
+
+
+def _volumes(cloud: Connection, owner: str, server: str, wanted: Instance) -> dict[str, Volume]:
+    found: dict[str, Volume] = {}
+    for one in _any(cloud).block_storage.volumes(details=True, all_projects=True, project_id=owner):
+        name = one.name.removeprefix(f"{server}-")
+        if name != one.name and name in wanted.volumes:
+            holder = next((each["server_id"] for each in one.attachments or ()), "")
+            found[name] = Volume(one.id, int(one.size), one.status, holder or "")
+    return found
 
 
 def _console(cloud: Connection, name: str, wanted: Instance) -> tuple[Started, str]:

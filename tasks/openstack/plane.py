@@ -13,8 +13,8 @@ from nornir_stack.select import nearest, role
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
 from nornir_stack.tasks.openstack.files import Console
-from nornir_stack.tasks.openstack.programs import KEYSTONE, ON_CONTROLLER
-from nornir_stack.tasks.openstack.settings import OpenStack
+from nornir_stack.tasks.openstack.programs import CINDER, KEYSTONE, ON_CONTROLLER
+from nornir_stack.tasks.openstack.settings import Cinder, OpenStack
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host, Inventory
@@ -44,11 +44,12 @@ class Plane:
     compute_driver: str
     instances: bool
     console: Console
+    volumes: tuple[str, ...] = ()  # hosts that give a volume group away
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """The controller's services."""
-        return ON_CONTROLLER if self.instances else (KEYSTONE,)
+        return (*(ON_CONTROLLER if self.instances else (KEYSTONE,)), *((CINDER,) if self.volumes else ()))
 
     @property
     def keystone(self) -> str:
@@ -100,6 +101,7 @@ def plane_of(inventory: Inventory) -> Plane:
         own.compute_driver,
         bool((NETWORK | COMPUTE).hosts(inventory)),
         console_at(inventory.hosts[controllers[0]]),
+        tuple(name for name in STORAGE.hosts(inventory) if settings_of(inventory.hosts[name], Cinder).volume_group),
     )
 
 

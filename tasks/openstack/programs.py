@@ -116,10 +116,26 @@ NEUTRON = Program(
     threads=ONE_THREAD,
 )
 ON_CONTROLLER = (KEYSTONE, GLANCE, PLACEMENT, NOVA, NEUTRON)
+# Where the inventory has hosts with a volume group to give away.
+CINDER = Program(
+    "cinder",
+    "volumev3",
+    "http://{}:8776/v3/%(project_id)s",
+    ("cinder-api", "cinder-scheduler"),
+    ("cinder-api.service", "cinder-scheduler.service"),
+    ("/etc/cinder/cinder.conf", "/etc/cinder/cinder-api-uwsgi.ini"),
+    (Schema("cinder", "cinder/db/migrations/versions"),),
+    (Step(("cinder-manage", "db", "sync")),),
+    "/etc/cinder/cinder-api-uwsgi.ini",
+    threads=ONE_THREAD,
+)
 DASHBOARD = ("openstack-dashboard-apache",)
 MESSAGES = ("rabbitmq-server", "memcached")
 DATABASE = ("mariadb-server",)
 SWIFT = ("swift-proxy", "swift-account", "swift-container", "swift-object", "python3-keystonemiddleware", "memcached", "rsync")
 NETWORK = ("neutron-openvswitch-agent", "neutron-l3-agent", "neutron-dhcp-agent", "openvswitch-switch")
-COMPUTE = ("nova-compute", "nova-compute-qemu", "neutron-openvswitch-agent", "openvswitch-switch")
+VOLUMES = ("cinder-volume", "lvm2", "tgt")
+SWITCH = ("neutron-openvswitch-agent", "openvswitch-switch")
+# genisoimage: Nova makes config drives with it, and its packages only recommend it.
+COMPUTE = ("nova-compute", "nova-compute-qemu", "genisoimage", *SWITCH)
 SWIFT_URL = "http://{}:8080/v1/AUTH_%(project_id)s"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
     from nornir_stack.tasks.openstack.plane import Plane
 
-PROGRAMS = {one.name: one for one in programs.ON_CONTROLLER}
+PROGRAMS = {one.name: one for one in (*programs.ON_CONTROLLER, programs.CINDER)}
 _KEYS = {"fernet": "fernet-keys", "credential": "credential-keys"}
 # The password comes by stdin: words of a command are seen by everyone on the node.
 _BOOTSTRAP = r"""

@@ -30,6 +30,19 @@ class Swift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cinder:
+    """Volumes for instances: the key `cinder` of hosts of the role `storage` that give a volume group away, by iSCSI.
+
+    `backend: fake` makes volumes that only stand in the books: for labs whose kernel has no device mapper.
+    """
+
+    key: ClassVar[str] = "cinder"
+
+    volume_group: Text | None = None  # such as cinder-volumes; without one the host has no part in it
+    backend: Literal["lvm", "fake"] = "lvm"
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenStack:
     """A host of the control plane: the key `openstack` of the roles controller, network, compute and storage.
 

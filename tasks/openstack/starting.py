@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nornir_stack.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nornir_stack.tasks.openstack.instance_settings import Instance
 
 _BEGIN, _END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
+_MOVING = {"creating", "downloading", "attaching", "detaching", "reserved"}
 _KEY = re.compile(r"(?:ssh|ecdsa)-\S+ [A-Za-z0-9+/=]+")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume of an instance: its size in GiB, Cinder's status, and the instance that has it ('' for none)."""
+
+    id: str
+    size: int
+    status: str
+    server: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,14 +46,20 @@ class Started:
     address: str = ""
     floating: str = ""
     leads_to: str = ""
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
     @property
     def under_way(self) -> bool:
-        return self.status == "BUILD" or bool(self.task)
+        """Nova or Cinder is at it."""
+        moving = any(one.status in _MOVING for one in self.volumes.values())
+        return self.status == "BUILD" or bool(self.task) or moving
 
 
 def todo(name: str, now: Started, wanted: Instance) -> tuple[str, ...]:
-    """`boot`, `start` and `float`, in order. Raises Refused for what can only be had by deleting what is there."""
+    """`boot`, `start`, `float`, `volume NAME` and `attach NAME`, in order.
+
+    Raises Refused for what can only be had by deleting what is there.
+    """
     if why := broken(name, now) or _another(name, now, wanted):
         raise Refused(why)
     return tuple(_todo(now, wanted))
@@ -67,6 +84,17 @@ def _another(name: str, now: Started, wanted: Instance) -> str:
         return f"{have} its address is {now.address}, not {wanted.address}: delete it first, or correct the inventory"
     if now.floating and wanted.external and now.leads_to != wanted.external:
         return f"{have} its floating address {now.floating} is of {now.leads_to}, not of {wanted.external}: take that off first"
+    return next((why for each, one in now.volumes.items() if (why := _another_volume(name, each, one, now, wanted))), "")
+
+
+def _another_volume(name: str, volume: str, one: Volume, now: Started, wanted: Instance) -> str:
+    have = f"the volume {name}-{volume} is there, and"
+    if one.size != wanted.volumes[volume]:
+        return f"{have} has {one.size} GiB, not {wanted.volumes[volume]}: extend it first, or correct the inventory"
+    if one.server and one.server != now.id:
+        return f"{have} another instance has it ({one.server}): take it off there first"
+    if one.status.startswith("error"):
+        return f"{have} it is in {one.status}: why stands in cinder-volume's log; openstack volume delete {one.id}"
     return ""
 
 
@@ -77,6 +105,11 @@ def _todo(now: Started, wanted: Instance) -> Iterator[str]:
         yield "start"
     if wanted.external and not now.floating:
         yield "float"
+    for name in wanted.volumes:
+        if name not in now.volumes:
+            yield f"volume {name}"
+        if name not in now.volumes or not now.volumes[name].server:
+            yield f"attach {name}"
 
 
 def host_keys(console: str) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ ip address replace 203.0.113.1/24 dev ex1 && ip link set ex1 up && ethtool -K ex
 cat /root/.ssh/id_ed25519.pub
 """
 SSH = 'ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=60 "debian@$1" cat /etc/hostname'
+WHY = "grep -E ' ERROR |libvirt' /var/log/nova/nova-compute.log | tail -n 60; tail -n 30 /var/log/libvirt/qemu/*.log || :"
 # Nobody here needs a locale, a package index or a word of the vendor's; a card writes its checksums itself, since Open
 # vSwitch in userspace does not; of several sources of cloud-init only the config drive is there.
 CLOUD_INIT = """datasource_list: [ConfigDrive]
@@ -118,7 +119,8 @@ def test_open_for_business(lab: Lab, nr: Nornir) -> None:
     well(projects().run(nr))
     plan = instances().run(nr, dry_run=True)
     assert plan.exit_code == 3, plan
-    report = well(instances().run(nr))
+    report = instances().run(nr)
+    assert report.ok, report.to_json()[:3000] + enter(lab, "c1", WHY)
     assert [each for each in report.changed if "boot the instance web" in each]
     at = asked(nr, lambda c: next(iter(c.network.ips())).floating_ip_address)
     assert enter(lab, "out1", SSH, at).strip() == "web"

@@ -16,6 +16,7 @@ from nornir_stack.tasks.openstack.control_plane import control_plane
 from nornir_stack.tasks.openstack.correct import endpoints as check_endpoints
 from nornir_stack.tasks.openstack.external import external_network
 from nornir_stack.tasks.openstack.external_chain import external_networks, projects
+from nornir_stack.tasks.openstack.instances import instance, instances
 from nornir_stack.tasks.openstack.removal import remove_network
 from tests.integration import compute_trials, ldap_trials, octavia_trials, screen_trials
 from tests.integration.cloud_lab import address, asked, endpoints, enter, well
@@ -107,6 +108,52 @@ def test_two_external_networks_and_projects_behind_them(up: Report, nr: Nornir, 
     left = ids(nr)
     assert ("second" in left["networks"], "production" in left["routers"]) == (False, False)
     assert removal(nr, network="second", routers=True, confirm=word).changed == ()
+
+
+SHOP: dict[str, object] = {
+    "project": "test",
+    "image": "little",
+    "flavor": "little",
+    "key": "ops",
+    "external": "public",
+    "volumes": {"data": 1},
+}
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFxCyS7oTl9v6Yc6iZ7i9p0V0k1N6k0uDq7oU9m2bJ5s ops"
+
+
+def test_an_instance_with_a_floating_address_and_a_volume(up: Report, lab: Lab, tmp_path: Path) -> None:
+    """Image, flavor, key, boot, address, volume: from the inventory, twice; another image by the same name is refused.
+
+    The drivers of Nova and Cinder are their own pretended ones; a whole machine is tests/integration/test_cloud_instance.py.
+    """
+    (tmp_path / "little.raw").write_bytes(b"\0" * 1024)
+    wanted = {
+        "images": {"little": {"file": str(tmp_path / "little.raw"), "format": "raw"}},
+        "flavors": {"little": {"vcpus": 1, "ram": 64, "disk": 1}},
+        "keys": {"ops": PUBLIC_KEY},
+        "servers": {"shop": SHOP},
+    }
+    nr = site(lab, tmp_path, {"public": PUBLIC, "second": SECOND}, instances=wanted)
+    plan = instances().run(nr, dry_run=True)
+    assert plan.exit_code == 3, plan
+    first = well(instances().run(nr))
+    assert [line.partition(": ")[2] for line in first.changed] == [
+        f"upload the image little from {tmp_path}/little.raw",
+        "make the flavor little",
+        "note the key ops",
+        "boot the instance shop",
+        "give the instance shop a floating address of public",
+        "make the volume shop-data",
+        "give the instance shop the volume shop-data",
+    ]
+    seen = first.value(instance, "cloud1")
+    assert (seen.status, seen.leads_to, seen.volumes["data"].server) == ("ACTIVE", "public", seen.id)
+    again = well(instances().run(nr))
+    assert (again.changed, again.value(instance, "cloud1")) == ((), seen)
+    (tmp_path / "little.raw").write_bytes(b"\1" * 1024)
+    report = instances().run(nr)
+    assert "Glance has another image little" in report.stage("inventory/parts").host("cloud1").error
+    assert report.changed == ()
 
 
 # A router is made by the agent a moment after the API said so.

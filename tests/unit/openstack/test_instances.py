@@ -13,7 +13,7 @@ from nornir_stack.seen import Seen
 from nornir_stack.tasks.openstack.instance_parts import digest
 from nornir_stack.tasks.openstack.instance_settings import Instances
 from nornir_stack.tasks.openstack.instances import Running, Wanted, _parts, _reach, silent, strangers
-from nornir_stack.tasks.openstack.starting import Started, broken, host_keys, todo
+from nornir_stack.tasks.openstack.starting import Started, Volume, broken, host_keys, todo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PLAIN: dict[str, Any] = {"project": "test", "image": "debian", "flavor": "small"}
 RUNS = Started("i", "ACTIVE", "", "", "debian", "small", "p", "10.1.0.7", "203.0.113.7", "public")
+FREE, HELD = Volume("v", 1, "available"), Volume("v", 1, "in-use", "i")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA"
 CONSOLE = f"""[   12.3] cloud-init[311]: Cloud-init v. 22.4.2 finished
 -----BEGIN SSH HOST KEY KEYS-----
@@ -48,6 +49,9 @@ def read(**words: Any) -> Instance:
         pytest.param(replace(RUNS, status="SHUTOFF"), {}, ("start",), id="stopped"),
         pytest.param(replace(RUNS, status="SHUTOFF", task="powering-on"), {}, (), id="somebody starts it"),
         pytest.param(replace(RUNS, image=""), {}, (), id="booted from a volume"),
+        pytest.param(RUNS, {"volumes": {"a": 1}}, ("volume a", "attach a"), id="without its volume"),
+        pytest.param(replace(RUNS, volumes={"a": FREE}), {"volumes": {"a": 1}}, ("attach a",), id="a volume that nobody has"),
+        pytest.param(replace(RUNS, volumes={"a": HELD}), {"volumes": {"a": 1}}, (), id="with its volume"),
     ],
 )
 def test_what_is_done(now: Started, words: dict[str, Any], steps: tuple[str, ...]) -> None:
@@ -63,6 +67,9 @@ def test_what_is_done(now: Started, words: dict[str, Any], steps: tuple[str, ...
         (RUNS, {"image": "other"}, "made of the image debian, not other"),
         (RUNS, {"flavor": "large"}, "its flavor is small, not large: resize it first"),
         (RUNS, {"address": "10.1.0.9"}, "its address is 10.1.0.7, not 10.1.0.9"),
+        (replace(RUNS, volumes={"a": HELD}), {"volumes": {"a": 2}}, "has 1 GiB, not 2: extend it first"),
+        (replace(RUNS, volumes={"a": replace(HELD, server="j")}), {"volumes": {"a": 1}}, "another instance has it (j)"),
+        (replace(RUNS, volumes={"a": replace(FREE, status="error")}), {"volumes": {"a": 1}}, "it is in error"),
         (RUNS, {"external": "second"}, "203.0.113.7 is of public, not of second"),
     ],
 )
@@ -86,6 +93,8 @@ def test_what_is_under_way_is_waited_for() -> None:
         True,
         False,
     ]
+    assert replace(RUNS, volumes={"a": replace(FREE, status="creating")}).under_way
+    assert not replace(RUNS, volumes={"a": FREE}).under_way
 
 
 def test_host_keys_of_a_console() -> None:

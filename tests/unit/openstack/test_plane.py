@@ -13,6 +13,7 @@ from nornir_stack.seen import Seen
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.openstack import files
 from nornir_stack.tasks.openstack.agents import Agent, all_alive, wanted_agents
+from nornir_stack.tasks.openstack.block_storage import volumes_alive
 from nornir_stack.tasks.openstack.control_plane import Described, _parts, answer, shown
 from nornir_stack.tasks.openstack.plane import plane_of
 from nornir_stack.tasks.openstack.programs import ON_CONTROLLER
@@ -168,6 +169,36 @@ def test_without_nodes_for_instances_it_is_keystone_and_swift() -> None:
     ]
     for other in ("compute", "network"):
         assert plane_of(inventory({other: []})).programs == ON_CONTROLLER
+
+
+def test_hosts_with_a_volume_group_bring_cinder() -> None:
+    """Its database, its user, its entry, and Nova's word for it; without one there is none of it."""
+    wanted = inventory()
+    wanted.hosts["n1"].data["cinder"] = {"volume_group": "cinder-volumes"}
+    plane = plane_of(wanted)
+    assert plane.volumes == ("n1",)
+    assert [one.name for one in plane.programs][-1] == "cinder"
+    assert ("cinder", "http://10.0.0.11:8776/v3/%(project_id)s") in [(one.name, one.url) for one in entries(wanted)]
+    assert flat(files.nova(plane))["nova.conf cinder os_region_name"] == "RegionOne"
+    made = flat(files.cinder_volume(plane, "10.0.0.12", "cinder-volumes", "lvm"))
+    assert made["cinder.conf lvm target_ip_address"] == made["cinder.conf DEFAULT my_ip"] == "10.0.0.12"
+    assert made["cinder.conf lvm target_helper"] == "tgtadm"
+    for sections in (*files.cinder(plane).values(), *files.cinder_volume(plane, "10.0.0.12", "g", "lvm").values()):
+        for keys in sections.values():
+            for key, value in keys.items():
+                assert isinstance(value, Secret) == (key in {"password", "connection", "transport_url"}), key
+
+
+def test_cinder_hears_every_node() -> None:
+    """One that never reported, one that is down, and a scheduler."""
+    heard = (("c1", "cinder-scheduler", True), ("s1@lvm", "cinder-volume", True), ("s2@lvm", "cinder-volume", False))
+    assert volumes_alive(Seen({"cloud1": heard}), nodes=("s1",)) == []
+    said = volumes_alive(Seen({"cloud1": heard[1:]}), nodes=("s1", "s2", "s3"))
+    assert [line.partition(":")[0] for line in said] == [
+        "Cinder hears no cinder-scheduler",
+        "cinder-volume on s2 is down in Cinder's eyes",
+        "cinder-volume on s3 never reported to Cinder",
+    ]
 
 
 HEADS = """\

@@ -1,0 +1,85 @@
+"""Volumes for instances: Cinder on the nodes that give a volume group away, and what it says of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nornir_stack.errors import Refused
+from nornir_stack.node import Node
+from nornir_stack.settings import settings_of
+from nornir_stack.tasks.config.apply import edit
+from nornir_stack.tasks.openstack import files, programs
+from nornir_stack.tasks.openstack.applied import applied
+from nornir_stack.tasks.openstack.plane import address_of, plane_of
+from nornir_stack.tasks.openstack.registered import seen_if_there
+from nornir_stack.tasks.openstack.settings import Cinder
+from nornir_stack.tasks.system.packages import packages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nornir.core.task import Task
+    from openstack.connection import Connection
+
+    from nornir_stack.results import Result
+    from nornir_stack.seen import Seen
+
+SCHEDULER, VOLUME = "cinder-scheduler", "cinder-volume"
+TARGETS = "/etc/tgt/conf.d/cinder.conf"
+# tgt forgets its targets when it ends; Cinder writes each down here (its manual, "Install and configure a storage node").
+_INCLUDE = "include /var/lib/cinder/volumes/*\n"
+
+
+def block_storage(task: Task) -> Result[None]:
+    """Cinder's service on a node, for the volume group of its settings. Raises Refused where the node has no such group."""
+    node = Node(task)
+    own, plane = settings_of(task.host, Cinder), plane_of(task.nornir.inventory)
+    if own.volume_group is None:
+        return node.skipped("it gives no volume group away")
+    packages(task, present=programs.VOLUMES)
+    if own.backend == "lvm":
+        _look_for(node, own.volume_group)
+        node.write_file(TARGETS, _INCLUDE, independent=True)
+        node.then(applied, unit="tgt.service", files=[TARGETS])
+    wanted = files.cinder_volume(plane, address_of(task.host), own.volume_group, own.backend)
+    for path, sections in wanted.items():
+        edit(node, path, sections)
+    node.then(applied, unit=f"{VOLUME}.service", files=list(wanted))
+    return node.done()
+
+
+def _look_for(node: Node, group: str) -> None:
+    said = node.read("vgs", "--noheadings", "-o", "vg_name", independent=True).stdout.split()
+    if group not in said:
+        have = f": it has {', '.join(said)}" if said else ""
+        raise Refused(f"{node.name} has no volume group {group}{have}: storage.volume_group makes one")
+
+
+def volume_services(task: Task) -> Result[tuple[tuple[str, str, bool], ...]]:
+    """Observe Cinder's services: their hosts, what they are, and whether Cinder hears them."""
+    node = Node(task)
+    return node.done(seen_if_there(node, "Cinder's services", _look))
+
+
+def _look(cloud: Connection) -> tuple[tuple[str, str, bool], ...]:
+    found = _any(cloud).block_storage.services()
+    return tuple((str(each.host), str(each.binary), each.state == "up") for each in found)
+
+
+def volumes_alive(seen: Seen[tuple[tuple[str, str, bool], ...]], *, nodes: Sequence[str]) -> list[str]:
+    """Cinder hears its scheduler, and the service of each of these nodes. Pure."""
+    problems = [f"{host} was not seen: {why}" for host, why in seen.missing.items()]
+    for found in seen.values.values():
+        alive = {(host, binary): up for host, binary, up in found}
+        if not any(up for (_, binary), up in alive.items() if binary == SCHEDULER):
+            problems.append(f"Cinder hears no {SCHEDULER}")
+        for node in nodes:
+            up = alive.get((f"{node}@{files.VOLUME_BACKEND}", VOLUME))
+            if not up:
+                never = "never reported to Cinder" if up is None else "is down in Cinder's eyes"
+                problems.append(f"{VOLUME} on {node} {never}: why stands in /var/log/cinder/cinder-volume.log there")
+    return problems
+
+
+def _any(cloud: Connection) -> Any:
+    return cloud
