@@ -85,7 +85,7 @@ def lab(boot: Callable[..., Lab]) -> Lab:
 
 @pytest.fixture(scope="module")
 def nr(lab: Lab, disk: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Nornir:
-    words = f"root=/dev/vda {guest_image.KERNEL_WORDS} {guest_image.EMULATED_WORDS}"
+    words = f"root=/dev/vda rw {guest_image.KERNEL_WORDS} {guest_image.EMULATED_WORDS}"
     wanted = {
         "images": {"debian": {**disk, "format": "raw", "kernel_words": words}},
         "flavors": {"small": {"vcpus": 2, "ram": 768, "disk": 2}},
