@@ -9,7 +9,6 @@ from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.select import hosts
 from nornir_stack.tasks.openstack.agents import OVS_AGENT, all_alive, cloud_agents, compute_node, network_node
-from nornir_stack.tasks.openstack.correct import CLOUD
 from nornir_stack.tasks.openstack.fleet import computes
 from nornir_stack.tasks.openstack.fleet_rules import (
     Fenced,
@@ -35,6 +34,7 @@ from nornir_stack.tasks.openstack.moving import (
     stopped,
     unregistered,
 )
+from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.plane import CONTROLLER
 from nornir_stack.tasks.openstack.runs import discovered
 from nornir_stack.tasks.system.services import restart, unit_state

@@ -14,9 +14,10 @@ from nornir_stack.tasks.cluster.observe import observe_member
 from nornir_stack.tasks.openstack.agents import all_alive, cloud_agents, compute_node, network_node, wanted_agents
 from nornir_stack.tasks.openstack.ask import Base, ask
 from nornir_stack.tasks.openstack.block_storage import block_storage, volume_services, volumes_alive
-from nornir_stack.tasks.openstack.correct import CLOUD, endpoints, listens
+from nornir_stack.tasks.openstack.correct import endpoints, listens
 from nornir_stack.tasks.openstack.external import of_inventory
 from nornir_stack.tasks.openstack.misplaced import KINDS
+from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.plane import COMPUTE, CONTROLLER, NETWORK, STORAGE, plane_of
 from nornir_stack.tasks.openstack.registered import registered
 from nornir_stack.tasks.openstack.runs import dashboard, discovered, messages, program

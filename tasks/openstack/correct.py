@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.errors import Refused, UsageError
-from nornir_stack.select import hosts, role
+from nornir_stack.select import hosts
 from nornir_stack.tasks.openstack.ask import base_of
 from nornir_stack.tasks.openstack.endpoint import catalogue, endpoint
 from nornir_stack.tasks.openstack.misplaced import found_at, misplaced, places, proven
+from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.sight import NODES, services_seen
 from nornir_stack.tasks.openstack.stat import accounts_answer, stat
 from nornir_stack.tasks.openstack.swift_proxy import Proxy, proxy, proxy_keystone
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.openstack.misplaced import Misplaced
     from nornir_stack.tasks.openstack.sight import View
 
-CLOUD = role("cloud")
 SWIFT = ("object-store", "s3")
 _ANSWERS_SECONDS = 90.0
 

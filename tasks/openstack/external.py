@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud as Api
-from nornir_stack.select import nearest, role
-from nornir_stack.settings import settings_of
+from nornir_stack.select import nearest
 from nornir_stack.tasks.config.apply import edit
 from nornir_stack.tasks.config.ini import values
 from nornir_stack.tasks.networking.bridge import bridge, open_vswitch
 from nornir_stack.tasks.openstack.applied import applied
+from nornir_stack.tasks.openstack.one_cloud import of_the_cloud
 from nornir_stack.tasks.openstack.settings import Cloud
 from nornir_stack.tasks.system.services import service, unit_state
 
@@ -54,10 +54,7 @@ class Made:
 
 def of_inventory(inventory: Inventory) -> Cloud:
     """What the inventory's one cloud is to have. Raises UsageError where there is none, or several."""
-    names = role("cloud").hosts(inventory)
-    if len(names) != 1:
-        raise UsageError(f"the inventory has {len(names)} hosts of the role cloud: this is for one")
-    return settings_of(inventory.hosts[names[0]], Cloud)
+    return of_the_cloud(inventory, Cloud)
 
 
 def external_of(inventory: Inventory, name: str) -> External:

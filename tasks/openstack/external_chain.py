@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from nornir_stack.chain import Chain, Check, Plan, Stage, do
 from nornir_stack.errors import Refused
 from nornir_stack.node import Node
-from nornir_stack.select import role
 from nornir_stack.tasks.openstack.agents import cloud_agents
 from nornir_stack.tasks.openstack.control_plane import answer
 from nornir_stack.tasks.openstack.external import allowed, bridges, external_network, mapped, of_inventory
+from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.plane import CONTROLLER, NETWORK
 from nornir_stack.tasks.openstack.projects import project
 from nornir_stack.tasks.openstack.sight import services_seen
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
 
-CLOUD = role("cloud")
 _SECONDS = 120.0
 
 

@@ -10,9 +10,8 @@ from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.select import nearest
-from nornir_stack.settings import settings_of
-from nornir_stack.tasks.openstack.correct import CLOUD
 from nornir_stack.tasks.openstack.instance_settings import Instances
+from nornir_stack.tasks.openstack.one_cloud import of_the_cloud
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Inventory
@@ -140,10 +139,7 @@ def _image(cloud: Connection, name: str) -> tuple[str, str]:
 
 def of_inventory(inventory: Inventory) -> Instances:
     """What the inventory has for its one cloud. Raises UsageError, InventoryError."""
-    names = CLOUD.hosts(inventory)
-    if len(names) != 1:
-        raise UsageError(f"the inventory has {len(names)} hosts of the role cloud: this is for one")
-    return settings_of(inventory.hosts[names[0]], Instances)
+    return of_the_cloud(inventory, Instances)
 
 
 def _any(cloud: Connection) -> Any:

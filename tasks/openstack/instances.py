@@ -12,8 +12,8 @@ from nornir_stack.errors import Refused, TimedOut, UsageError
 from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.select import hosts, nearest
-from nornir_stack.tasks.openstack.correct import CLOUD
 from nornir_stack.tasks.openstack.instance_parts import flavor, image, key, of_inventory
+from nornir_stack.tasks.openstack.one_cloud import CLOUD, project_id
 from nornir_stack.tasks.openstack.projects import ROLES
 from nornir_stack.tasks.openstack.starting import Started, Volume, broken, host_keys, stranger, todo
 
@@ -193,7 +193,7 @@ def _boot(cloud: Cloud, name: str, wanted: Instance) -> None:
 
 def _make(cloud: Connection, name: str, wanted: Instance) -> None:
     compute, network = _any(cloud).compute, _any(cloud).network
-    owner, title = _project(cloud, wanted), wanted.network or wanted.project
+    owner, title = project_id(cloud, wanted.project), wanted.network or wanted.project
     found = {
         "image": _any(cloud).image.find_image(wanted.image),
         "flavor": compute.find_flavor(wanted.flavor),
@@ -219,7 +219,7 @@ def _make(cloud: Connection, name: str, wanted: Instance) -> None:
 
 def _as_member(cloud: Connection, wanted: Instance) -> Any:
     """The cloud for the instance's project: Nova and Cinder make what is asked for in the project of whoever asks."""
-    identity, owner = _any(cloud).identity, _project(cloud, wanted)
+    identity, owner = _any(cloud).identity, project_id(cloud, wanted.project)
     role = next((each for word in ROLES if (each := identity.find_role(word))), None)
     if role is None:
         raise Refused(f"Keystone has none of the roles {' and '.join(ROLES)}: members of a project need one")
@@ -232,7 +232,7 @@ def _float(cloud: Connection, name: str, wanted: Instance) -> None:
     outside = network.find_network(wanted.external)
     if outside is None:
         raise Refused(f"the cloud has no network {wanted.external}: run openstack.external_networks first")
-    network.create_ip(floating_network_id=outside.id, port_id=now.port, project_id=_project(cloud, wanted))
+    network.create_ip(floating_network_id=outside.id, port_id=now.port, project_id=project_id(cloud, wanted.project))
 
 
 def _give_volume(cloud: Cloud, server: str, wanted: Instance, verb: str, name: str) -> None:
@@ -269,7 +269,7 @@ def _settled(node: Node, cloud: Cloud, name: str, wanted: Instance) -> Started:
 
 def _look(cloud: Connection, name: str, wanted: Instance) -> Started:
     compute, network = _any(cloud).compute, _any(cloud).network
-    owner = _project(cloud, wanted)
+    owner = project_id(cloud, wanted.project)
     found = [one for one in compute.servers(all_projects=True, project_id=owner, name=f"^{name}$") if one.name == name]
     if len(found) > 1:
         raise Refused(f"the project {wanted.project} has {len(found)} instances {name}: delete all but one")
@@ -307,13 +307,6 @@ def _volumes(cloud: Connection, owner: str, server: str, wanted: Instance) -> di
 def _console(cloud: Connection, name: str, wanted: Instance) -> tuple[Started, str]:
     now = _look(cloud, name, wanted)
     return now, str(_any(cloud).compute.get_server_console_output(now.id).get("output") or "") if now.id else ""
-
-
-def _project(cloud: Connection, wanted: Instance) -> str:
-    found = _any(cloud).identity.find_project(wanted.project)
-    if found is None:
-        raise Refused(f"the cloud has no project {wanted.project}: make it, by openstack.projects")
-    return str(found.id)
 
 
 def _any(cloud: Connection) -> Any:

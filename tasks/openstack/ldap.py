@@ -11,13 +11,12 @@ from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.select import nearest
-from nornir_stack.settings import settings_of
 from nornir_stack.tasks.config.apply import edit
 from nornir_stack.tasks.config.ini import edited
 from nornir_stack.tasks.config.values import texts
 from nornir_stack.tasks.openstack.applied import applied
-from nornir_stack.tasks.openstack.correct import CLOUD
 from nornir_stack.tasks.openstack.ldap_settings import Ldap
+from nornir_stack.tasks.openstack.one_cloud import CLOUD, of_the_cloud
 from nornir_stack.tasks.openstack.plane import CONTROLLER
 from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import unit_state
@@ -184,10 +183,7 @@ def directory_of(inventory: Inventory, name: str) -> Directory:
 
 
 def _of(inventory: Inventory) -> Ldap:
-    names = CLOUD.hosts(inventory)
-    if len(names) != 1:
-        raise UsageError(f"the inventory has {len(names)} hosts of the role cloud: this is for one")
-    return settings_of(inventory.hosts[names[0]], Ldap)
+    return of_the_cloud(inventory, Ldap)
 
 
 def _parts(seen: Seen[tuple[tuple[str, bool], ...]]) -> Chain:

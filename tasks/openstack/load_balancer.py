@@ -9,10 +9,9 @@ from nornir_stack.errors import Refused, TimedOut, UsageError
 from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.select import nearest
-from nornir_stack.settings import settings_of
 from nornir_stack.tasks.openstack.balancer_settings import Balancers
 from nornir_stack.tasks.openstack.balancing import Balanced, broken, todo
-from nornir_stack.tasks.openstack.correct import CLOUD
+from nornir_stack.tasks.openstack.one_cloud import CLOUD, of_the_cloud, project_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,10 +77,7 @@ def _parts(seen: Seen[tuple[str, ...]]) -> Chain:
 
 
 def _of(inventory: Inventory) -> dict[str, Balancer]:
-    names = CLOUD.hosts(inventory)
-    if len(names) != 1:
-        raise UsageError(f"the inventory has {len(names)} hosts of the role cloud: this is for one")
-    return dict(settings_of(inventory.hosts[names[0]], Balancers).balancers)
+    return dict(of_the_cloud(inventory, Balancers).balancers)
 
 
 def _settled(node: Node, cloud: Cloud, name: str, wanted: Balancer) -> Balanced:
@@ -124,18 +120,18 @@ def _lacking(cloud: Connection, wanted: Balancer, kinds: set[str]) -> str:
 
 def _subnet(cloud: Connection, wanted: Balancer) -> Any:
     title = wanted.subnet or wanted.project
-    return next(iter(_any(cloud).network.subnets(name=title, project_id=_project(cloud, wanted))), None)
+    return next(iter(_any(cloud).network.subnets(name=title, project_id=project_id(cloud, wanted.project))), None)
 
 
 def _make_balancer(cloud: Connection, name: str, wanted: Balancer) -> None:
-    owner, subnet = _project(cloud, wanted), _subnet(cloud, wanted)
+    owner, subnet = project_id(cloud, wanted.project), _subnet(cloud, wanted)
     address = {"vip_address": str(wanted.vip)} if wanted.vip else {}
     _any(cloud).load_balancer.create_load_balancer(name=name, vip_subnet_id=subnet.id, project_id=owner, **address)
 
 
 def _make_floating(cloud: Connection, wanted: Balancer, port: str) -> None:
     outside = _any(cloud).network.find_network(wanted.external)
-    owner = _project(cloud, wanted)
+    owner = project_id(cloud, wanted.project)
     _any(cloud).network.create_ip(floating_network_id=outside.id, port_id=port, project_id=owner)
 
 
@@ -165,7 +161,7 @@ def _set(cloud: Connection, now: Balanced, step: Todo) -> None:
 
 def _look(cloud: Connection, name: str, wanted: Balancer) -> Balanced:
     api, network = _any(cloud).load_balancer, _any(cloud).network
-    one = next(iter(api.load_balancers(name=name, project_id=_project(cloud, wanted))), None)
+    one = next(iter(api.load_balancers(name=name, project_id=project_id(cloud, wanted.project))), None)
     if one is None:
         return Balanced()
     listener = next(
@@ -203,13 +199,6 @@ def settling(whole: str, parts: Sequence[str]) -> str:
 
 def _of_it(owners: Any, number: str) -> bool:
     return any(each["id"] == number for each in owners or ())
-
-
-def _project(cloud: Connection, wanted: Balancer) -> str:
-    found = _any(cloud).identity.find_project(wanted.project)
-    if found is None:
-        raise Refused(f"the cloud has no project {wanted.project}: make it, by openstack.projects")
-    return str(found.id)
 
 
 def _any(cloud: Connection) -> Any:

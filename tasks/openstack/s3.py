@@ -15,9 +15,10 @@ from nornir_stack.openstack import Cloud
 from nornir_stack.secret import Secret
 from nornir_stack.select import hosts
 from nornir_stack.tasks.openstack.ask import base_of
-from nornir_stack.tasks.openstack.correct import CLOUD, keystone_of, only, proxies_with
+from nornir_stack.tasks.openstack.correct import keystone_of, only, proxies_with
 from nornir_stack.tasks.openstack.endpoint import catalogue
 from nornir_stack.tasks.openstack.misplaced import places
+from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.s3_sign import signed
 from nornir_stack.tasks.openstack.sight import NODES, services_seen
 from nornir_stack.tasks.openstack.swift_proxy import proxy_s3

@@ -101,3 +101,13 @@ def well(report: Report) -> Report:
     """The report, of a run that ended well."""
     assert report.ok, explained(report)
     return report
+
+
+def recovered(cluster: Life) -> Report:
+    """The report of a recovery that ended in one complete cluster, never two in between; a second one changed nothing."""
+    with cluster.watched() as watch:
+        report = well(cluster.run(recover()))
+    assert watch.splits == []
+    cluster.uuid()
+    assert well(cluster.run(recover())).changed == ()
+    return report

@@ -10,7 +10,7 @@ import pytest
 from nornir_stack.lab.machine import LabError
 from nornir_stack.tasks.cluster.recover import recover
 from tests.integration.cluster_lab import DATADIR, DB, inside, primaries, status, tell, until
-from tests.integration.life import Life, refusal, well
+from tests.integration.life import Life, recovered, refusal, well
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,16 +42,6 @@ def cluster(life: Life) -> Iterator[Life]:
     life.whole()
     yield life
     life.lab.heal()
-
-
-def recovered(cluster: Life) -> Report:
-    """The report of a recovery that ended in one complete cluster, never two in between; a second one changed nothing."""
-    with cluster.watched() as watch:
-        report = well(cluster.run(recover()))
-    assert watch.splits == []
-    cluster.uuid()
-    assert well(cluster.run(recover())).changed == ()
-    return report
 
 
 def decided(report: Report) -> str:

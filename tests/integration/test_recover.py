@@ -13,7 +13,7 @@ from nornir_stack.tasks.cluster.member import ZERO_UUID
 from nornir_stack.tasks.cluster.recover import recover
 from nornir_stack.tasks.cluster.save import FOLDER
 from tests.integration.cluster_lab import DATADIR, DB, changed_between, inside, primaries, tell, until
-from tests.integration.life import Life, refusal, well
+from tests.integration.life import Life, recovered, refusal, well
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,16 +45,6 @@ def cluster(life: Life) -> Iterator[Life]:
     life.whole()
     yield life
     life.lab.heal()
-
-
-def recovered(cluster: Life) -> Report:
-    """The report of a recovery that ended in one complete cluster, never two in between; a second one changed nothing."""
-    with cluster.watched() as watch:
-        report = well(cluster.run(recover()))
-    assert watch.splits == []
-    cluster.uuid()
-    assert well(cluster.run(recover())).changed == ()
-    return report
 
 
 def problems(report: Report) -> str:
