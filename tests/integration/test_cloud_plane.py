@@ -16,7 +16,7 @@ from nornir_stack.tasks.openstack.control_plane import control_plane
 from nornir_stack.tasks.openstack.correct import endpoints as check_endpoints
 from nornir_stack.tasks.openstack.external import external_network
 from nornir_stack.tasks.openstack.external_chain import external_networks, projects
-from nornir_stack.tasks.openstack.instances import instance, instances
+from nornir_stack.tasks.openstack.instances import instances
 from nornir_stack.tasks.openstack.removal import remove_network
 from tests.integration import compute_trials, ldap_trials, octavia_trials, screen_trials
 from tests.integration.cloud_lab import address, asked, endpoints, enter, well
@@ -118,10 +118,15 @@ SHOP: dict[str, object] = {
     "external": "public",
     "volumes": {"data": 1},
 }
+VAULT = {"project": "test", "image": "little", "flavor": "little", "disk": 1}  # boots from a volume
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFxCyS7oTl9v6Yc6iZ7i9p0V0k1N6k0uDq7oU9m2bJ5s ops"
 
 
-def test_an_instance_with_a_floating_address_and_a_volume(up: Report, lab: Lab, tmp_path: Path) -> None:
+def started(report: Report) -> list[Any]:
+    return [done.value for done in report.stage("inventory/instances").host("cloud1").tasks]
+
+
+def test_instances_with_a_floating_address_and_volumes(up: Report, lab: Lab, tmp_path: Path) -> None:
     """Image, flavor, key, boot, address, volume: from the inventory, twice; another image by the same name is refused.
 
     The drivers of Nova and Cinder are their own pretended ones; a whole machine is tests/integration/test_cloud_instance.py.
@@ -131,7 +136,7 @@ def test_an_instance_with_a_floating_address_and_a_volume(up: Report, lab: Lab, 
         "images": {"little": {"file": str(tmp_path / "little.raw"), "format": "raw"}},
         "flavors": {"little": {"vcpus": 1, "ram": 64, "disk": 1}},
         "keys": {"ops": PUBLIC_KEY},
-        "servers": {"shop": SHOP},
+        "servers": {"shop": SHOP, "vault": VAULT},
     }
     nr = site(lab, tmp_path, {"public": PUBLIC, "second": SECOND}, instances=wanted)
     plan = instances().run(nr, dry_run=True)
@@ -145,11 +150,14 @@ def test_an_instance_with_a_floating_address_and_a_volume(up: Report, lab: Lab, 
         "give the instance shop a floating address of public",
         "make the volume shop-data",
         "give the instance shop the volume shop-data",
+        "make the volume vault-disk",
+        "boot the instance vault",
     ]
-    seen = first.value(instance, "cloud1")
-    assert (seen.status, seen.leads_to, seen.volumes["data"].server) == ("ACTIVE", "public", seen.id)
+    shop, vault = started(first)
+    assert (shop.status, shop.leads_to, shop.volumes["data"].server) == ("ACTIVE", "public", shop.id)
+    assert (vault.status, vault.image, vault.volumes["disk"].server) == ("ACTIVE", "", vault.id)
     again = well(instances().run(nr))
-    assert (again.changed, again.value(instance, "cloud1")) == ((), seen)
+    assert (again.changed, started(again)) == ((), [shop, vault])
     (tmp_path / "little.raw").write_bytes(b"\1" * 1024)
     report = instances().run(nr)
     assert "Glance has another image little" in report.stage("inventory/parts").host("cloud1").error
