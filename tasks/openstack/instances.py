@@ -16,7 +16,7 @@ from nornir_stack.tasks.openstack.instance_parts import flavor, image, key, of_i
 from nornir_stack.tasks.openstack.instance_settings import BOOT
 from nornir_stack.tasks.openstack.one_cloud import CLOUD, project_id
 from nornir_stack.tasks.openstack.projects import ROLES
-from nornir_stack.tasks.openstack.starting import Started, Volume, broken, host_keys, stranger, todo
+from nornir_stack.tasks.openstack.starting import Started, Volume, amiss, host_keys, stranger, todo
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -179,7 +179,7 @@ def instance(task: Task, *, server: str) -> Result[Started]:
             cloud.change(what, lambda c: _float(c, server, wanted))
         if not node.dry_run:
             now = _settled(node, cloud, server, wanted)
-            if why := broken(server, now):
+            if why := amiss(server, now, wanted):
                 raise Refused(why)
     return node.done(lambda: cloud.read(f"the instance {server}", lambda c: _look(c, server, wanted)))
 

@@ -65,9 +65,14 @@ def todo(name: str, now: Started, wanted: Instance) -> tuple[str, ...]:
 
     Raises Refused for what can only be had by deleting what is there.
     """
-    if why := broken(name, now) or _another(name, now, wanted):
+    if why := amiss(name, now, wanted):
         raise Refused(why)
     return tuple(_todo(now, wanted))
+
+
+def amiss(name: str, now: Started, wanted: Instance) -> str:
+    """Why what is there, or was just made, cannot become what is wanted; or nothing."""
+    return broken(name, now) or _another(name, now, wanted)
 
 
 def broken(name: str, now: Started) -> str:
@@ -104,7 +109,7 @@ def _another_volume(name: str, volume: str, one: Volume, now: Started, wanted: I
     if one.server and one.server != now.id:
         return f"{have} another instance has it ({one.server}): take it off there first"
     if one.status.startswith("error"):
-        return f"{have} it is in {one.status}: why stands in cinder-volume's log; openstack volume delete {one.id}"
+        return f"{have} it is in {one.status}: openstack.volumes says why; then openstack volume delete {one.id}"
     return ""
 
 

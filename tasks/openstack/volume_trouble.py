@@ -32,6 +32,7 @@ _PROGRAMS = {
     "lioadm": "cinder-rtstool",
     "scstadmin": "scstadmin",
     "iscsictl": "iscsictl",
+    "ietadm": "ietadm",
     "nvmet": "",
     "spdk-nvmeof": "",
     "fake": "",
@@ -60,7 +61,7 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "the iSCSI target's daemon does not give a volume away that Cinder made",
         "see that tgt runs, and that its configuration includes /var/lib/cinder/volumes/*",
     ),
-    (r"Volume Group (\S+) does not exist", "there is no volume group {}", "make one: storage.volume_group"),
+    (r'Volume [Gg]roup "?([^ "]+)"? (?:does not exist|not found)', "there is no volume group {}", "storage.volume_group makes one"),
     (
         r"ACCESS_REFUSED",
         "RabbitMQ refuses Cinder's login: transport_url in " + CONF,

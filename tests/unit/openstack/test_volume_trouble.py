@@ -29,18 +29,20 @@ PROGRAMS = "\n== programs\ntgtadm\n"
         (f"== {API}\n{REFUSED}\n*** Starting uWSGI 2.0.21 ***\n", []),
         (f"== {PUPPET}\nError: Unsupported iscsi helper: . at cinder/manifests/volume/iscsi.pp:58\n", ["no iSCSI helper ''"]),
         (
-            f"== {VOLUME}\n2026-11-29 22:40:01 1 ERROR x Value for option target_helper from LocationInfo(location=user,"
-            " detail='/etc/cinder/cinder.conf') is not valid: Valid values are [tgtadm, lioadm], but found 'ietadm'\n",
-            ["Cinder knows no iSCSI helper 'ietadm'"],
+            f"== {VOLUME}\n2026-11-29 22:56:14.826 3463 ERROR cinder.cmd.volume oslo_config.cfg.ConfigFileValueError: Value for"
+            " option target_helper from LocationInfo(location=<Locations.user: (4, True)>, detail='/etc/cinder/cinder.conf') is"
+            " not valid: Valid values are [tgtadm, lioadm], but found 'iscsi'\n",
+            ["Cinder knows no iSCSI helper 'iscsi'"],
         ),
         (f"== {VOLUME}\nFailed to create iscsi target for volume id:volume-1.\n", ["includes /var/lib/cinder/volumes/*"]),
-        (f"== {VOLUME}\nVolume Group cinder-volumes does not exist\n", ["no volume group cinder-volumes: make one"]),
+        (f"== {VOLUME}\nVolume Group cinder-volumes does not exist\n", ["no volume group cinder-volumes: storage"]),
+        (f"== {VOLUME}\nStderr: '  Volume group \"cinder-volumes\" not found\\n", ["no volume group cinder-volumes: storage"]),
         (f"== {VOLUME}\nConnection.open: (403) ACCESS_REFUSED - Login was refused\n", ["RabbitMQ refuses"]),
         (f"== {API}\n(1045, \"Access denied for user 'cinder'@'10.0.0.4'\n", ["refuses Cinder's user cinder"]),
         ("== /etc/cinder/cinder.conf\ntgtadm" + PROGRAMS, []),
         ("== /etc/cinder/cinder.conf\nfake" + PROGRAMS, []),
         ("== /etc/cinder/cinder.conf\nlioadm" + PROGRAMS, ["no program cinder-rtstool: say tgtadm, which the node has"]),
-        ("== /etc/cinder/cinder.conf\nietadm" + PROGRAMS, ["no target_helper 'ietadm': say tgtadm"]),
+        ("== /etc/cinder/cinder.conf\niscsi" + PROGRAMS, ["no target_helper 'iscsi': say tgtadm"]),
     ],
 )
 def test_causes(said: str, wanted: list[str]) -> None:
@@ -54,8 +56,8 @@ def test_the_node_finds_the_same_lines() -> None:
     """grep on the node takes each sign in its own dialect of patterns."""
     lines = [
         REFUSED,
-        "Unsupported iscsi helper: ietadm.",
-        "Value for option target_helper from x but found 'ietadm'",
+        "Unsupported iscsi helper: iscsi.",
+        "Value for option target_helper from x but found 'iscsi'",
         "Failed to create iscsi target for volume id:1",
         "Volume Group cinder-volumes does not exist",
         "ACCESS_REFUSED",
