@@ -61,7 +61,11 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "the iSCSI target's daemon does not give a volume away that Cinder made",
         "see that tgt runs, and that its configuration includes /var/lib/cinder/volumes/*",
     ),
-    (r'Volume [Gg]roup "?([^ "]+)"? (?:does not exist|not found)', "there is no volume group {}", "storage.volume_group makes one"),
+    (
+        r'Volume [Gg]roup "?([^ "]+)"? (?:does not exist|not found)',
+        "there is no volume group {}",
+        "storage.volume_group makes one",
+    ),
     (
         r"ACCESS_REFUSED",
         "RabbitMQ refuses Cinder's login: transport_url in " + CONF,

@@ -16,6 +16,11 @@ REFUSED = (
     "2026-11-29 22:40:01.123 812 CRITICAL keystonemiddleware.auth_token [-] Unable to validate token: Identity server"
     " rejected authorization necessary to fetch token data: keystonemiddleware.auth_token._exceptions.ServiceError"
 )
+UNKNOWN = (
+    "2026-11-29 22:56:14.826 3463 ERROR cinder.cmd.volume oslo_config.cfg.ConfigFileValueError: Value for option target_helper"
+    " from LocationInfo(location=<Locations.user: (4, True)>, detail='/etc/cinder/cinder.conf') is not valid: Valid values are"
+    " [tgtadm, lioadm], but found 'iscsi'"
+)
 ALIVE = ("c1", "cinder-scheduler", True), ("s1@lvm", "cinder-volume", True)
 DOWN = ("c1", "cinder-scheduler", True), ("s1@lvm", "cinder-volume", False)
 PROGRAMS = "\n== programs\ntgtadm\n"
@@ -29,14 +34,12 @@ PROGRAMS = "\n== programs\ntgtadm\n"
         (f"== {API}\n{REFUSED}\n*** Starting uWSGI 2.0.21 ***\n", []),
         (f"== {PUPPET}\nError: Unsupported iscsi helper: . at cinder/manifests/volume/iscsi.pp:58\n", ["no iSCSI helper ''"]),
         (
-            f"== {VOLUME}\n2026-11-29 22:56:14.826 3463 ERROR cinder.cmd.volume oslo_config.cfg.ConfigFileValueError: Value for"
-            " option target_helper from LocationInfo(location=<Locations.user: (4, True)>, detail='/etc/cinder/cinder.conf') is"
-            " not valid: Valid values are [tgtadm, lioadm], but found 'iscsi'\n",
+            f"== {VOLUME}\n{UNKNOWN}\n",
             ["Cinder knows no iSCSI helper 'iscsi'"],
         ),
         (f"== {VOLUME}\nFailed to create iscsi target for volume id:volume-1.\n", ["includes /var/lib/cinder/volumes/*"]),
         (f"== {VOLUME}\nVolume Group cinder-volumes does not exist\n", ["no volume group cinder-volumes: storage"]),
-        (f"== {VOLUME}\nStderr: '  Volume group \"cinder-volumes\" not found\\n", ["no volume group cinder-volumes: storage"]),
+        (f'== {VOLUME}\nStderr: \'  Volume group "cinder-volumes" not found\\n', ["no volume group cinder-volumes: storage"]),
         (f"== {VOLUME}\nConnection.open: (403) ACCESS_REFUSED - Login was refused\n", ["RabbitMQ refuses"]),
         (f"== {API}\n(1045, \"Access denied for user 'cinder'@'10.0.0.4'\n", ["refuses Cinder's user cinder"]),
         ("== /etc/cinder/cinder.conf\ntgtadm" + PROGRAMS, []),
