@@ -77,7 +77,7 @@ def done(step: Step, seen: Disk, around: Place, wanted: Wanted) -> tuple[Disk, P
     if step.do == "node":
         return replace(seen, partitions=tuple(replace(p, node=True) for p in seen.partitions)), around
     if step.do == "fstab":
-        lines = fstab.with_mount(list(around.fstab), entry_of(wanted, step.words[0]))
+        lines = fstab.with_mount(list(around.fstab), entry_of(wanted, *step.words))
         return seen, replace(around, fstab=tuple(lines))
     if step.do == "mount":
         mounts = (*seen.mounts, (wanted.mount, step.target))
