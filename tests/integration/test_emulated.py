@@ -178,6 +178,24 @@ def test_a_card_is_plugged_in_while_it_runs(site: Site) -> None:
         assert f"MACAddress={mac}" in inside(site, name, "cat /etc/systemd/network/20-right.network")
 
 
+# networkd has seen it when it says whether it looks after it
+BY_HAND = """
+set -e
+ip link add link eth0 name byhand type vlan id 9
+ip link set dev byhand up
+until networkctl --no-legend list byhand | grep -Eq 'unmanaged|configured'; do sleep 0.2; done
+networkctl --no-legend list byhand
+ip -o -4 address show dev byhand
+ip link delete dev byhand
+"""
+
+
+def test_a_vlan_over_a_card_does_not_get_its_address(site: Site) -> None:
+    """It has the card's hardware address, by which the card's own file finds the card."""
+    said = inside(site, "node1", BY_HAND)
+    assert ("unmanaged" in said, "inet" in said) == (True, False)
+
+
 def test_facts_of_a_machine_with_cgroups_v2_alone(site: Site) -> None:
     """Its memory is what the kernel has: the root of cgroups v2 has no limit to read."""
     report = good(one(site, "node1", facts))
