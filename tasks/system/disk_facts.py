@@ -31,7 +31,7 @@ beneath() {
             if command -v iscsiadm >/dev/null && ! grep -Erqs '^node\.startup *= *(automatic|onboot)' \
                 "/etc/iscsi/nodes/$target" "/var/lib/iscsi/nodes/$target"; then echo "unopened=$target"; fi
             ;;
-        */nvme-fabrics/*|*/nbd[0-9]*|*/rbd[0-9]*) echo network=1 ;;
+        */nbd[0-9]*|*/rbd[0-9]*) echo network=1 ;;
     esac
     for below in "$1"/slaves/*; do
         if [ -e "$below" ]; then beneath "$below"; fi
