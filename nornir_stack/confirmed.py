@@ -155,7 +155,7 @@ class _Confirming:
         self._end = time.monotonic() + self._change.within
         wanted = command("sh", stdin=script)
         try:
-            output = shell.run(wanted, timeout=self._node.gate.remaining(_SEND_SECONDS))
+            output = shell.run(wanted, timeout=self._node.gate.remaining(max(_SEND_SECONDS, self._change.within)))
         except (ConnectionFailed, TimedOut) as error:  # it may have been armed: look
             self._last = str(error)
             return locks
