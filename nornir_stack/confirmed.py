@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     Judge = Callable[[Node], Sequence[str]]
 
 SHORTEST = 3.0  # seconds; less than a login over a slow way takes
-_LOGIN_SECONDS = 5.0
+# What a login is given, again and again; twice as long where that was too short: over a line of 600 ms it takes 7 seconds.
+_LOGIN_SECONDS, _LONGEST_LOGIN = 5.0, 20.0
 _UNDO_SECONDS = 30.0  # what a node may take to restore itself, before it is called unreachable
 _SEND_SECONDS = 20.0
 _PAUSE = 0.2
@@ -125,6 +126,7 @@ class _Confirming:
         self._node, self._change, self._check = node, change, check
         self._what = f"confirm the network change on {node.name}, which undoes itself after {change.within:g} s"
         self._end = 0.0
+        self._login = _LOGIN_SECONDS
         self._last = ""
         self._sent = False  # the confirmation; whether the node took it is known by its answer, or by looking
 
@@ -153,7 +155,7 @@ class _Confirming:
         self._end = time.monotonic() + self._change.within
         wanted = command("sh", stdin=script)
         try:
-            output = shell.run(wanted, timeout=self._node.gate.remaining(_SEND_SECONDS))
+            output = shell.run(wanted, timeout=self._node.gate.remaining(max(_SEND_SECONDS, self._change.within)))
         except (ConnectionFailed, TimedOut) as error:  # it may have been armed: look
             self._last = str(error)
             return locks
@@ -190,8 +192,8 @@ class _Confirming:
         with suppress(KeyError, StackError):
             host.connections[name].connection.close()
         while True:
-            left = self._end - time.monotonic()
-            wait = {"connect_timeout": max(min(_LOGIN_SECONDS, left), 0.5)} if name == "ssh" else {}
+            began = time.monotonic()
+            wait = {"connect_timeout": max(min(self._login, self._end - began), 0.5)} if name == "ssh" else {}
             try:
                 shell: ShellConnection = connection(host, name, config, **wait)
                 for path, owner in locks.items():
@@ -200,6 +202,8 @@ class _Confirming:
                 if time.monotonic() + _PAUSE > self._end:
                     raise
                 self._last = f"nobody could log in again: {error}"
+                if time.monotonic() - began >= self._login:
+                    self._login = min(2 * self._login, _LONGEST_LOGIN)
                 self._pause()
             else:
                 return shell

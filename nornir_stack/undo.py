@@ -164,6 +164,7 @@ rm -rf -- "$N"
 mkdir -p "$N/files"
 armed=
 trap 'rm -rf -- "$N"; [ "$armed" ] || { stop_units; rm -f -- $units; rm -rf -- "$S"; }' EXIT
+trap 'exit 1' HUP INT TERM  # else it would leave a change that waits without a timer
 stop_units() { systemctl stop "$U.timer" "$U-lock.service" "$U-apply.service" 2>/dev/null || :; }
 put() { base64 -d >"$N/$1"; }
 i=0

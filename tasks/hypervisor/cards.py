@@ -26,7 +26,7 @@ _LOOK = rf"""
 for card in "$1"/sys/class/net/*; do
     [ ! -e "$card/device" ] || echo "card $(cat "$card/address") ${{card##*/}}"
 done
-grep -h -i -s -E '^(MACAddress|Name)=' "$1{FOLDER}"/*.network || :
+grep -h -i -s -E '^((Permanent)?MACAddress|Name)=' "$1{FOLDER}"/*.network || :
 """
 _WITHIN = 120.0  # an emulated machine takes its time to let somebody in
 

@@ -114,9 +114,10 @@ def _files(identity: Identity) -> Mapping[str, tuple[int, str]]:
 def networkd(nic: Nic, *, out: bool = True) -> str:
     """A file of systemd-networkd. A card without an address is brought up and carries none, not even a link-local one.
 
-    `out`: with the gateway that it may have.
+    `out`: with the gateway that it may have. It is found by its permanent address: a VLAN or a bridge over it, and a bond of
+    it, have the same one and would be given what the card has.
     """
-    lines = ["[Match]", f"MACAddress={nic.mac}", "", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
+    lines = ["[Match]", f"PermanentMACAddress={nic.mac}", "", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
     lines += [f"Address={nic.address}"] if nic.address else []
     lines += [f"Gateway={nic.gateway}"] if nic.gateway and out else []
     return "\n".join(lines) + "\n"

@@ -129,7 +129,7 @@ def _install_tools(task: Task, steps: list[Step], place: Place) -> None:
 
 def _act(node: Node, disk: str, wanted: Wanted, step: Step) -> None:
     if step.do == "fstab":
-        edit = partial(fstab.with_mount, wanted=entry_of(wanted, step.words[0]))
+        edit = partial(fstab.with_mount, wanted=entry_of(wanted, *step.words))
         node.edit_lines(fstab.PATH, edit, independent=True)
         return
     command, what = _command(disk, step)

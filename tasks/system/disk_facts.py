@@ -19,6 +19,24 @@ PATH=$PATH:/usr/sbin:/sbin
 say() { printf '\n@@%s\n' "$1"; }
 dev=$(readlink -f -- "$1")
 numbers() { [ -b "$1" ] && printf '%d:%d' "0x$(stat -c %t "$1")" "0x$(stat -c %T "$1")"; }
+# A disk of iSCSI lies below its session; who has iscsiadm has a record that says whether a boot opens it again. Others are
+# known by their names; multipath and LVM stand on devices of their own.
+beneath() {
+    real=$(readlink -f "$1")
+    case $real in
+        */session[0-9]*/*)
+            echo network=1
+            session=${real#*/session}
+            target=$(cat "/sys/class/iscsi_session/session${session%%/*}/targetname")
+            if command -v iscsiadm >/dev/null && ! grep -Erqs '^node\.startup *= *(automatic|onboot)' \
+                "/etc/iscsi/nodes/$target" "/var/lib/iscsi/nodes/$target"; then echo "unopened=$target"; fi
+            ;;
+        */nbd[0-9]*|*/rbd[0-9]*) echo network=1 ;;
+    esac
+    for below in "$1"/slaves/*; do
+        if [ -e "$below" ]; then beneath "$below"; fi
+    done
+}
 say device
 printf 'path=%s\n' "$dev"
 if [ -b "$dev" ]; then
@@ -32,6 +50,7 @@ if [ -b "$dev" ]; then
     printf 'serial=%s\n' "$(lsblk -dno SERIAL "$dev" 2>/dev/null | tr -d ' ')"
     printf 'numbers=%s\n' "$(cat "$sys/dev" "$sys"/*/dev 2>/dev/null | tr '\n' ' ')"
     printf 'holders=%s\n' "$(ls "$sys/holders" "$sys"/*/holders 2>/dev/null | grep -v -e : -e '^$' | tr '\n' ' ')"
+    beneath "$sys"
     sample() {
         {
             dd if="$dev" bs=64k count=16
@@ -107,6 +126,7 @@ class Disk:
     """A block device. `size` in bytes; `data` is a checksum of samples where they are not all zeros; `uses` are sentences.
 
     `kind` is empty where nothing is there, `block`, or what else it is; `mounts` maps a mount point to the device's path.
+    `network`: it is reached over the network; `unopened`: the iSCSI target that it is of, where no boot opens its session.
     """
 
     path: str
@@ -122,6 +142,8 @@ class Disk:
     partitions: tuple[Partition, ...] = ()
     mounts: tuple[tuple[str, str], ...] = ()
     uses: tuple[str, ...] = ()
+    network: bool = False
+    unopened: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,6 +188,8 @@ def parse(out: str, mount: str) -> tuple[Disk, Place]:
         partitions,
         mine,
         tuple(uses),
+        "network" in facts,
+        facts.get("unopened", ""),
     )
     there = [m[m.index("-") + 2] for m in mounts if _octal(m[4]) == mount]
     at = parts["mountpoint"].split()

@@ -53,7 +53,7 @@ def decide(disk: Disk, place: Place, wanted: Wanted, *, uuid: str, confirm: str 
     target = _target(disk, wanted)
     if target and _as_wanted(target.holds, disk, place, wanted, target.path):
         _refuse_place(disk, place, wanted, target.path)
-        return _adopted(target, place, wanted)
+        return _adopted(target, place, wanted, _more(disk))
     refuse_used(disk)
     _refuse_place(disk, place, wanted, "")
     steps = []
@@ -75,6 +75,11 @@ def _refuse_impossible(disk: Disk, wanted: Wanted) -> None:
         raise Refused(f"{disk.path} cannot be opened on this node, so what it holds is not known (no medium, or not allowed)")
     if disk.read_only:
         raise Refused(f"{disk.path} is read-only")
+    if disk.unopened:
+        raise Refused(
+            f"{disk.path} is a disk of the iSCSI target {disk.unopened}, and no boot opens the session to it: have it opened by"
+            f" `iscsiadm -m node -T {disk.unopened} -o update -n node.startup -v automatic`"
+        )
     smallest = SMALLEST[wanted.filesystem]
     if disk.size < smallest:
         raise Refused(f"{disk.path} has {disk.size} bytes, too small for {wanted.filesystem}, which needs {smallest}")
@@ -107,20 +112,31 @@ def _names(holds: Signature, path: str) -> set[str]:
     return {path, f"UUID={holds.uuid}", f"/dev/disk/by-uuid/{holds.uuid}"} | label
 
 
-def entry_of(wanted: Wanted, uuid: str) -> fstab.Entry:
-    """The line of fstab. `nofail`: without the disk the node boots and can be repaired, and the server does not start."""
+def entry_of(wanted: Wanted, uuid: str, *more: str) -> fstab.Entry:
+    """The line of fstab, with `more` options.
+
+    `nofail`: without the disk the node boots and can be repaired, and the server does not start.
+    """
     check = "2" if wanted.filesystem == "ext4" else "0"  # fsck.xfs does nothing
-    return fstab.Entry(f"UUID={uuid}", wanted.mount, wanted.filesystem, "defaults,nofail", check=check)
+    options = ",".join(["defaults", "nofail", *more])
+    return fstab.Entry(f"UUID={uuid}", wanted.mount, wanted.filesystem, options, check=check)
 
 
-def _adopted(target: Partition, place: Place, wanted: Wanted) -> list[Step]:
-    entry = entry_of(wanted, target.holds.uuid)
+def _more(disk: Disk) -> tuple[str, ...]:
+    """The options of a disk over the network: else systemd goes by the kind of file system, takes it for one of the machine's
+    own, and unmounts it when the network has gone (systemd.mount(5), `_netdev`).
+    """
+    return (fstab.NETWORK,) if disk.network else ()
+
+
+def _adopted(target: Partition, place: Place, wanted: Wanted, more: tuple[str, ...]) -> list[Step]:
+    entry = entry_of(wanted, target.holds.uuid, *more)
     lines = list(place.fstab)
     steps = [] if target.node or place.mounted else [Step("node", target.path)]
     if target.holds.label != wanted.label:
         steps.append(Step("label", target.path, (wanted.filesystem, wanted.label, wanted.mount if place.mounted else "")))
     if fstab.with_mount(lines, entry) != lines:
-        steps.append(Step("fstab", target.path, (target.holds.uuid,)))
+        steps.append(Step("fstab", target.path, (target.holds.uuid, *more)))
     if not place.mounted:
         steps.append(Step("mount", target.path, (wanted.mount, wanted.owner)))
     elif not _owned(place.owner, wanted.owner):
@@ -197,6 +213,6 @@ def _made(disk: Disk, target: Partition | None, wanted: Wanted, uuid: str) -> li
     return [
         *steps,
         Step("mkfs", path, (wanted.filesystem, wanted.label, uuid)),
-        Step("fstab", path, (uuid,)),
+        Step("fstab", path, (uuid, *_more(disk))),
         Step("mount", path, (wanted.mount, wanted.owner)),
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PATH = "/etc/fstab"
+NETWORK = "_netdev"  # mount(8): on a device over the network
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def entries(lines: list[str]) -> list[Entry]:
 def with_mount(lines: list[str], wanted: Entry) -> list[str]:
     """`wanted` as the one entry of its mount point, at the place of the first that is there.
 
-    Options that an operator gave the same source stay.
+    Options that an operator gave the same source stay; that it is over the network is added to them.
     """
     at = [i for i, line in enumerate(lines) if (entry := parse(line)) and entry.mount == wanted.mount]
     return _replaced(lines, at, wanted)
@@ -58,11 +59,19 @@ def with_swap(lines: list[str], path: str) -> list[str]:
 def _replaced(lines: list[str], at: list[int], wanted: Entry) -> list[str]:
     if not at:
         return [*lines, wanted.line]
-    first = parse(lines[at[0]])
-    good = first is not None and (first.source, first.filesystem, first.at_boot) == (wanted.source, wanted.filesystem, True)
-    return [
-        (line if good else wanted.line) if i == at[0] else line for i, line in enumerate(lines) if i == at[0] or i not in at
-    ]
+    kept = _kept(lines[at[0]], wanted)
+    return [kept if i == at[0] else line for i, line in enumerate(lines) if i == at[0] or i not in at]
+
+
+def _kept(line: str, wanted: Entry) -> str:
+    """A line for the same place as `wanted` that stays as far as it may."""
+    now = parse(line)
+    if now is None or (now.source, now.filesystem, now.at_boot) != (wanted.source, wanted.filesystem, True):
+        return wanted.line
+    options = now.options.split(",")
+    if NETWORK in wanted.options.split(",") and NETWORK not in options:
+        return replace(now, options=",".join([*options, NETWORK])).line
+    return line
 
 
 def _escaped(word: str) -> str:

@@ -73,6 +73,33 @@ def confirm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeShell]:
     return run
 
 
+def test_a_login_over_a_slow_line_is_given_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that took all of its five seconds is given twice as long; one that was refused at once is not."""
+    now, given = [0.0], list[float]()
+    shell = FakeShell(["waits 0"])
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    def login(*_: Any, connect_timeout: float) -> FakeShell:
+        given.append(connect_timeout)
+        refused = len(given) == 1
+        passes(0.01 if refused else min(connect_timeout, 7.0))
+        if refused or connect_timeout < 7:
+            raise ConnectionFailed("n1: too slow, or refused")
+        return shell
+
+    monkeypatch.setattr(confirmed_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(confirmed_module, "connection", login)
+    gate = SimpleNamespace(remaining=lambda seconds: seconds, wait=lambda seconds, _: passes(seconds), still=lambda one, _: one)
+    host = SimpleNamespace(get=lambda _: None, connections={})
+    task = SimpleNamespace(nornir=SimpleNamespace(config=None))
+    node = cast("Node", SimpleNamespace(name="n1", connection=shell, gate=gate, host=host, task=task))
+    _Confirming(node, undo.Change([command("true")], [], [], 60, "a test"), None).run()
+    assert given == [5, 5, 10, 10]
+    assert "confirm" in shell.sent
+
+
 def test_a_lost_answer_to_the_confirmation_is_looked_up(confirm: Callable[..., FakeShell]) -> None:
     """The node took it and no record says that it was undone: the change stands, and no error is raised."""
     confirm(["waits 0", "none"], LOST)

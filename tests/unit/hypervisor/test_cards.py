@@ -52,6 +52,8 @@ def test_a_machine_is_asked_for_its_cards_and_files(tmp_path: Path) -> None:
     folder = tmp_path / "etc/systemd/network"
     folder.mkdir(parents=True)
     (folder / "10-nic0.network").write_text(networkd(Nic(_MAC)))
+    assert said() == [f"card {_MAC} eth1", f"PermanentMACAddress={_MAC}"]
+    (folder / "10-nic0.network").write_text(f"[Match]\nMACAddress={_MAC}\n")  # of a machine that was made before
     assert said() == [f"card {_MAC} eth1", f"MACAddress={_MAC}"]
 
 

@@ -57,7 +57,7 @@ def test_what_is_unpacked_is_what_sshd_accepts(tmp_path: Path) -> None:
         modes = {entry.name: entry.mode for entry in tar}
         network = tar.extractfile("etc/systemd/network/10-nic0.network")
         assert network is not None
-        assert b"MACAddress=52:54:00:00:00:01\n" in (text := network.read())
+        assert b"\nPermanentMACAddress=52:54:00:00:00:01\n" in (text := network.read())
     assert b"Gateway=10.0.0.1\n" in text
     assert modes["etc/ssh/ssh_host_ed25519_key"] == modes["root/.ssh/authorized_keys"] == 0o600
     assert modes["root/.ssh"] == 0o700

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nornir_stack.errors import Refused
-from nornir_stack.tasks.system import fstab
+from nornir_stack.tasks.system import disk_facts, fstab
 from nornir_stack.tasks.system.disk_facts import Disk, Partition, Place, Signature, parse, partition_path
 from nornir_stack.tasks.system.disk_plan import Step, Wanted, decide, entry_of
 from tests.unit.system_storage.cases import CASES, cases
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WANTED = Wanted("/dev/vdb", "/srv/db", "ext4", "db")
 EMPTY = Disk("/dev/vdb", size=10 << 30)
@@ -77,7 +81,7 @@ def done(step: Step, seen: Disk, around: Place, wanted: Wanted) -> tuple[Disk, P
     if step.do == "node":
         return replace(seen, partitions=tuple(replace(p, node=True) for p in seen.partitions)), around
     if step.do == "fstab":
-        lines = fstab.with_mount(list(around.fstab), entry_of(wanted, step.words[0]))
+        lines = fstab.with_mount(list(around.fstab), entry_of(wanted, *step.words))
         return seen, replace(around, fstab=tuple(lines))
     if step.do == "mount":
         mounts = (*seen.mounts, (wanted.mount, step.target))
@@ -97,3 +101,21 @@ def test_look_of_a_finished_disk() -> None:
     assert (seen.holds.table, seen.holds.kind, seen.size) == ("gpt", "", 64 << 20)
     assert (around.mounted, around.owner) == ("/dev/loop0p1", "root:root")
     assert decide(seen, around, Wanted("/dev/loop0", "/srv/db", "ext4", "dbdata"), uuid="U") == []
+
+
+def test_what_a_disk_is_reached_by(tmp_path: Path) -> None:
+    """A disk below an iSCSI session is one over the network, and so is what stands on it; one of the machine's own is not."""
+    far, near = tmp_path / "host2/session1/target2:0:0/block/sda", tmp_path / "pci0000:00/virtio1/block/vda"
+    volume = tmp_path / "virtual/block/dm-0"
+    for folder in (far, near, volume / "slaves"):
+        folder.mkdir(parents=True)
+    (volume / "slaves/sda").symlink_to(far)
+    function = disk_facts._LOOK[disk_facts._LOOK.index("beneath() {") : disk_facts._LOOK.index("say device")]
+    for path, told in ((far, "network=1\n"), (near, ""), (volume, "network=1\n")):
+        script = f'{function}\nbeneath "$1"'
+        done = subprocess.run(["sh", "-c", script, "sh", str(path)], capture_output=True, text=True, check=True)
+        assert done.stdout == told
+    text = (CASES / "disk" / "finished.look").read_text()
+    assert not parse(text, "/srv/db")[0].network
+    seen, _ = parse(text.replace("\nserial=", "\nnetwork=1\nunopened=iqn.2026-01.example:data\nserial="), "/srv/db")
+    assert (seen.network, seen.unopened) == (True, "iqn.2026-01.example:data")

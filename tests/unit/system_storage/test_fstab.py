@@ -26,6 +26,14 @@ def test_with_mount(before: list[str], after: list[str]) -> None:
     assert after == with_mount(after, DATA)
 
 
+def test_over_the_network() -> None:
+    """A device over the network is said to be one, beside the options that an operator gave."""
+    wanted = Entry("UUID=F", "/srv/db", "ext4", "defaults,nofail,_netdev", check="2")
+    said = [wanted.line, "UUID=F /srv/db ext4 noatime,_netdev 0 2"]
+    assert [with_mount([line], wanted) for line in (LINE, "UUID=F /srv/db ext4 noatime 0 2")] == [[line] for line in said]
+    assert [with_mount([line], wanted) for line in said] == [[line] for line in said]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
