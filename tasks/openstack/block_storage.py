@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
 
+    Services = tuple[tuple[str, str, bool], ...]  # host, what it is, and whether Cinder hears it
+
 SCHEDULER, VOLUME = "cinder-scheduler", "cinder-volume"
 TARGETS = "/etc/tgt/conf.d/cinder.conf"
 # tgt forgets its targets when it ends; Cinder writes each down here (its manual, "Install and configure a storage node").
@@ -55,18 +57,18 @@ def _look_for(node: Node, group: str) -> None:
         raise Refused(f"{node.name} has no volume group {group}{have}: storage.volume_group makes one")
 
 
-def volume_services(task: Task) -> Result[tuple[tuple[str, str, bool], ...]]:
+def volume_services(task: Task) -> Result[Services]:
     """Observe Cinder's services: their hosts, what they are, and whether Cinder hears them."""
     node = Node(task)
     return node.done(seen_if_there(node, "Cinder's services", _look))
 
 
-def _look(cloud: Connection) -> tuple[tuple[str, str, bool], ...]:
+def _look(cloud: Connection) -> Services:
     found = _any(cloud).block_storage.services()
     return tuple((str(each.host), str(each.binary), each.state == "up") for each in found)
 
 
-def volumes_alive(seen: Seen[tuple[tuple[str, str, bool], ...]], *, nodes: Sequence[str]) -> list[str]:
+def volumes_alive(seen: Seen[Services], *, nodes: Sequence[str]) -> list[str]:
     """Cinder hears its scheduler, and the service of each of these nodes. Pure."""
     problems = [f"{host} was not seen: {why}" for host, why in seen.missing.items()]
     for found in seen.values.values():

@@ -103,13 +103,13 @@ def _another_volume(name: str, volume: str, one: Volume, now: Started, wanted: I
     have = f"the volume {name}-{volume} is there, and"
     if one.size != wanted.sizes[volume]:
         return f"{have} has {one.size} GiB, not {wanted.sizes[volume]}: extend it first, or correct the inventory"
-    if volume == BOOT and one.image != wanted.image:
-        made = f"was made of the image {one.image}" if one.image else "was made of no image"
-        return f"{have} {made}, not of {wanted.image}: delete it first, or correct the inventory"
     if one.server and one.server != now.id:
         return f"{have} another instance has it ({one.server}): take it off there first"
     if one.status.startswith("error"):
         return f"{have} it is in {one.status}: openstack.volumes says why; then openstack volume delete {one.id}"
+    if volume == BOOT and one.image != wanted.image and one.status not in _MOVING:
+        made = f"was made of the image {one.image}" if one.image else "was made of no image"
+        return f"{have} {made}, not of {wanted.image}: delete it first, or correct the inventory"
     return ""
 
 

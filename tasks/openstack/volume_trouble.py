@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
+    from nornir_stack.tasks.openstack.block_storage import Services
 
 CONF = "/etc/cinder/cinder.conf"
 _LAST = 5000  # lines of each log
@@ -105,27 +106,23 @@ class VolumeNode:
 
 def volumes() -> Chain:
     """Whether Cinder hears its scheduler and its volume nodes, and why not, from their logs and configuration: a look."""
-    return Chain("openstack.volumes", Plan("nodes", volume_node, _services, CONTROLLER | STORAGE))
+    return Chain("openstack.volumes", Plan("services", volume_services, _nodes, CLOUD))
 
 
-def _services(seen: Seen[VolumeNode]) -> Chain:
-    heard = Check(volume_services, partial(unwell, nodes=seen), CLOUD)
-    return Chain("services", Stage("heard", [], CLOUD, until=heard), reasons=told(seen))
+def _nodes(seen: Seen[Services]) -> Chain:
+    """The nodes are asked after Cinder was: what keeps it from answering may stand in a log by that only."""
+    well = Check(volume_node, partial(unwell, services=seen), CONTROLLER | STORAGE)
+    return Chain("nodes", Stage("asked", [], CONTROLLER | STORAGE, until=well))
 
 
-def told(nodes: Seen[VolumeNode]) -> list[str]:
-    """Every trouble with its node. Pure."""
-    return [f"{host}: {each}" for host, node in nodes.items() for each in node.troubles]
-
-
-def unwell(seen: Seen[tuple[tuple[str, str, bool], ...]], *, nodes: Seen[VolumeNode]) -> list[str]:
+def unwell(seen: Seen[VolumeNode], *, services: Seen[Services]) -> list[str]:
     """Services that Cinder does not hear, with what the nodes' logs say; and what stands wrong in a configuration. Pure.
 
     A log alone is no problem: what it tells may be over.
     """
-    problems = volumes_alive(seen, nodes=[host for host, node in nodes.items() if node.gives])
-    problems += [f"{host} was not seen: {why}" for host, why in nodes.missing.items()]
-    wrong = [f"{host}: {each}" for host, node in nodes.items() for each in node.troubles if problems or each.path == CONF]
+    problems = volumes_alive(services, nodes=[host for host, node in seen.items() if node.gives])
+    problems += [f"{host} was not seen: {why}" for host, why in seen.missing.items()]
+    wrong = [f"{host}: {each}" for host, node in seen.items() for each in node.troubles if problems or each.path == CONF]
     return problems + wrong
 
 

@@ -184,11 +184,11 @@ def test_why_there_are_no_volumes(up: Report, lab: Lab, nr: Nornir) -> None:
     enter(lab, "c1", f"{WRONG_PASSWORD} && systemctl restart cinder-api")
     renewed(nr)  # a word that Keystone gave before is known to memcached for minutes
     report = volumes().run(nr)
-    said = str(report.stage("nodes/heard"))
+    said = str(report.stage("services/asked"))
     assert not report.ok, report
     assert "c1: Keystone refuses Cinder's own user: [keystone_authtoken] in /etc/cinder/cinder.conf" in said
     enter(lab, "n1", NO_GROUP)
-    said = str(volumes().run(nr).stage("nodes/heard"))
+    said = str(volumes().run(nr).stage("services/asked"))
     assert "n1: Cinder knows no target_helper 'iscsi': say tgtadm" in said
     well(control_plane().run(nr))
     renewed(nr)

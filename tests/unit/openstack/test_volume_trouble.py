@@ -76,11 +76,11 @@ def test_a_log_alone_is_no_problem() -> None:
     """What it tells may be over; what is wrong in a configuration is one, and where a service is not heard the log says why."""
     past = VolumeNode(gives=True, troubles=(Trouble("the group is gone", "make it", VOLUME),))
     wrong = VolumeNode(gives=False, troubles=(Trouble("no program", "install it", "/etc/cinder/cinder.conf"),))
-    assert unwell(Seen({"cloud1": ALIVE}, {}), nodes=Seen({"s1": past}, {})) == []
-    assert unwell(Seen({"cloud1": ALIVE}, {}), nodes=Seen({"c1": wrong}, {})) == [
+    assert unwell(Seen({"s1": past}, {}), services=Seen({"cloud1": ALIVE}, {})) == []
+    assert unwell(Seen({"c1": wrong}, {}), services=Seen({"cloud1": ALIVE}, {})) == [
         "c1: no program: install it (/etc/cinder/cinder.conf)"
     ]
-    problems = unwell(Seen({"cloud1": DOWN}, {}), nodes=Seen({"s1": past}, {"s2": "no route"}))
+    problems = unwell(Seen({"s1": past}, {"s2": "no route"}), services=Seen({"cloud1": DOWN}, {}))
     assert [re.sub(r"(?<= in Cinder's eyes).*", "", each) for each in problems] == [
         "cinder-volume on s1 is down in Cinder's eyes",
         "s2 was not seen: no route",
