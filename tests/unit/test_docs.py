@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nornir_stack import catalogue
+from nornir_stack.cli.main import main
 from nornir_stack.cli.parser import build
 
 if TYPE_CHECKING:
@@ -66,3 +68,18 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_plan_of_addresses_is_shown_as_the_page_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/network.md: every line of its output is what the program prints for its plan, in that order."""
+    page = (ROOT / "docs" / "network.md").read_text()
+    plan = re.search(r"^ {4}data:\n(?: {4}.*\n)+", page, re.MULTILINE)
+    output = re.search(r"^```text\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert plan
+    assert output
+    (tmp_path / "defaults.yaml").write_text(dedent(plan[0]))
+    (tmp_path / "hosts.yaml").write_text("ctrl: {}\n")
+    (tmp_path / "groups.yaml").write_text("{}\n")
+    assert main(["inventory", "show", "--network", "-i", str(tmp_path)]) == 0
+    printed = iter(capsys.readouterr().out.splitlines())
+    assert [line for line in output[1].splitlines() if line not in printed] == []
