@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from nornir_stack.lab import Lab
 
 SETTINGS = {"secret": Secret(literal="the-files-labs-master"), "admin_password": Secret(literal="the-files-labs-admin")}
-PEOPLE = {"url": "ldap://10.0.0.9", "suffix": "dc=example,dc=test", "ca": "/etc/ipa/ca.crt"}
+PEOPLE = {
+    "url": "ldap://10.0.0.9",
+    "suffix": "dc=example,dc=test",
+    "user": "uid=keystone,cn=sysaccounts,cn=etc,dc=example,dc=test",
+    "password": Secret(literal="the-files-labs-reader"),
+    "ca": "/etc/ipa/ca.crt",
+}
 # The post in one file for all nodes: an address with a slip in it, https without a certificate, VNC beside it.
 SPICE = """[DEFAULT]
 web=/usr/share/spice-html5
