@@ -59,10 +59,10 @@ class Todo:
         return f"{self.verb} {thing} {rest}"
 
     def diff(self) -> str:
-        return "".join(
-            [f"-{key} {value}\n" for key, value in self.old.items() if self.words.get(key) != value]
-            + [f"+{key} {value}\n" for key, value in self.words.items() if self.old.get(key) != value]
-        )
+        thing = f"{self.kind} {self.at}".rstrip()  # of several effects one diff is made
+        old = [f"-{thing}: {key} {value}\n" for key, value in self.old.items() if self.words.get(key) != value]
+        new = [f"+{thing}: {key} {value}\n" for key, value in self.words.items() if self.old.get(key) != value]
+        return "".join(line for line in (*old, *new) if not line.endswith(f": address {self.at}\n"))
 
 
 def broken(name: str, status: str) -> str:

@@ -10,7 +10,7 @@ from nornir_stack.errors import Refused, UsageError
 from nornir_stack.select import hosts
 from nornir_stack.tasks.openstack.ask import base_of
 from nornir_stack.tasks.openstack.endpoint import catalogue, endpoint
-from nornir_stack.tasks.openstack.misplaced import found_at, misplaced, places, proven
+from nornir_stack.tasks.openstack.misplaced import INTERFACES, found_at, misplaced, places, proven
 from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.sight import NODES, services_seen
 from nornir_stack.tasks.openstack.stat import accounts_answer, stat
@@ -153,11 +153,13 @@ def _judged(
 ) -> Chain:
     all_seen(seen, missing)
     complete = tuple(each for each in types if each == "object-store")
-    wrong = misplaced(now, seen, types=types, complete=complete, region=region, address=address)
+    found = misplaced(now, seen, types=types, complete=complete, region=region, address=address)
+    wrong = sorted(found, key=lambda each: (each.service, each.region, INTERFACES.index(each.interface)))
     if not wrong:
         return Chain("right", reasons=["Every endpoint that was asked leads to its service."])
     if not correct:
-        raise Refused("\n".join(map(str, wrong)))
+        way_out = ["correct=yes corrects each whose right place is named"] if any(each.new for each in wrong) else []
+        raise Refused("\n".join([*map(str, wrong), *way_out]))
     news = tuple(dict.fromkeys(each.new for each in wrong if each.new))
     prove = partial(_corrected, wrong=wrong, cloud=cloud, now=now)
     return Chain("wrong", Plan("prove", do(services_seen, places=news), prove, NODES), reasons=[str(each) for each in wrong])

@@ -77,6 +77,27 @@ def computes(task: Task) -> Result[Fleet]:
     return node.done(fleet_of(node))
 
 
+def nodes(task: Task) -> Result[dict[str, str]]:
+    """Observe the same in words, a line for each compute node: in service or not and why, what room it has, what runs on it."""
+    node = Node(task)
+    return node.done({one.host: told(one) for one in fleet_of(node).computes})
+
+
+def told(one: Compute) -> str:
+    """A compute node in words. Pure."""
+    service = "in service" if one.enabled else f"out of service ({one.why or 'no reason given'})"
+    room = ", ".join(f"{name} {left}" for name, left in one.room.items())
+    runs = ", ".join(each.name if each.status == "ACTIVE" else f"{each.name} ({each.status})" for each in one.instances)
+    parts = [
+        f"{service}, {'up' if one.up else 'down'}",
+        f"room: {room or 'unknown'}",
+        f"instances: {runs or 'none'}",
+        f"not confirmed: {names((*one.unconfirmed, *one.resized))}" if one.unconfirmed or one.resized else "",
+        f"unknown in Placement: {', '.join(one.strangers)}" if one.strangers else "",
+    ]
+    return "; ".join(filter(None, parts))
+
+
 def fleet_of(node: Node) -> Fleet:
     """The same for a task that goes on from there."""
     declared = COMPUTE.hosts(node.task.nornir.inventory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nornir_stack.errors import ConnectionFailed, Refused, TimedOut
@@ -31,6 +32,13 @@ _PAUSE = 0.5
 _SSH = 22
 
 
+@dataclass(frozen=True)
+class Moved:
+    """The instances that a node was rid of, by their names."""
+
+    moved: tuple[str, ...]
+
+
 def out_of_service(task: Task, *, node: str, reason: str = "drained") -> Result[None]:
     """Have Nova start nothing more on a compute node. Its instances stay. Raises Refused for one that the cloud lacks."""
     here = Node(task)
@@ -38,7 +46,7 @@ def out_of_service(task: Task, *, node: str, reason: str = "drained") -> Result[
     return here.done()
 
 
-def moved_away(task: Task, *, node: str) -> Result[tuple[str, ...]]:
+def moved_away(task: Task, *, node: str) -> Result[Moved]:
     """Move every instance off a compute node, one after the other, to where Nova's scheduler sends it; each is waited for.
 
     What runs is migrated as it runs, what is switched off cold. The value: their names. Raises Refused where one cannot be
@@ -56,10 +64,10 @@ def moved_away(task: Task, *, node: str) -> Result[tuple[str, ...]]:
             _settled(here, cloud, each, node)
     for each in (*one.unconfirmed, *(each for each in one.instances if each.status == "SHUTOFF")):
         _confirm(here, cloud, each, node)
-    return here.done(tuple(each.name for each in one.instances))
+    return here.done(Moved(tuple(each.name for each in one.instances)))
 
 
-def evacuated(task: Task, *, mandate: Fenced) -> Result[tuple[str, ...]]:
+def evacuated(task: Task, *, mandate: Fenced) -> Result[Moved]:
     """Have a dead node's instances built anew on others, one after the other; each is waited for. The value: their names.
 
     The node is told to be down (it is not asked again before compute.add), and is out of service.
@@ -80,7 +88,7 @@ def evacuated(task: Task, *, mandate: Fenced) -> Result[tuple[str, ...]]:
             cloud.change(what, lambda c, i=each.id: _act(c, i, {"evacuate": {}}, "2.14"))  # type: ignore[misc]
         if not here.dry_run:
             _settled(here, cloud, each, one.host)
-    return here.done(tuple(each.name for each in done))
+    return here.done(Moved(tuple(each.name for each in done)))
 
 
 def heard_again(task: Task, *, node: str) -> Result[None]:

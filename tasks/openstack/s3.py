@@ -88,10 +88,15 @@ def s3_keys(task: Task, *, user: str = "", project: str = "") -> Result[Keys]:
     found = cloud.read("the user's keys", lambda c: _keys(c, who, where))
     if found is None:
         cloud.change(
-            f"make keys to S3 for the user {user or who} in the project {project or where}",
+            f"make keys to S3 for {_named(user, project)}",
             lambda c: _checked(_identity(c).post(f"/users/{who}/credentials/OS-EC2", json={"tenant_id": where})),
         )
     return node.done(lambda: found or _made(cloud, who, where))
+
+
+def _named(user: str, project: str) -> str:
+    whom = f"the user {user}" if user else "the cloud's own login"
+    return f"{whom} in {f'the project {project}' if project else 'its own project'}"
 
 
 def s3_proof(task: Task, *, user: str = "", project: str = "") -> Result[S3Proof]:
@@ -101,7 +106,7 @@ def s3_proof(task: Task, *, user: str = "", project: str = "") -> Result[S3Proof
     who, where = cloud.read("user and project", lambda c: _whose(c, user, project))
     keys = cloud.read("the user's keys", lambda c: _keys(c, who, where))
     if keys is None:
-        raise Refused(f"the user {user or who} has no keys to S3 in the project {project or where}: make them, by swift.s3")
+        raise Refused(f"there are no keys to S3 for {_named(user, project)}: swift.s3 makes them")
     url = cloud.read("S3's place", _place)
     right, code = cloud.read("list the buckets", lambda c: _list(c, url, keys.access, keys.secret.reveal()))
     false = keys.secret.reveal()[::-1] + "x"

@@ -122,7 +122,7 @@ def finished(task: Task) -> Result[Progress]:
     if node.dry_run:
         return node.done(now)
     if text := verdict(now, digest(task)):
-        raise Refused(f"{node.name}: {text}")
+        raise Refused(text)
     return node.done(now)
 
 

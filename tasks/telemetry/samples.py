@@ -77,7 +77,7 @@ def prune(task: Task, *, before: str) -> Result[dict[str, int]]:
     node = Node(task)
     db = documents(node)
     there = set(_collections(db))
-    gone = {name: _pruned(db, name, when) for name in DATED if name in there}
+    gone = {name: _pruned(db, name, when, at_once=node.dry_run) for name in DATED if name in there}
     if not there:
         raise Refused(f"{node.name}: there is no database {db.database}, or nothing in it: is that its name?")
     return node.done(gone)
@@ -138,20 +138,21 @@ def _oldest(db: Documents, name: str) -> datetime | None:
     return found.replace(tzinfo=timezone.utc) if isinstance(found, datetime) else None
 
 
-def _pruned(db: Documents, name: str, when: datetime) -> int:
-    """Days one by one: each command is short, so nobody waits for its lock long, and a cut loses nothing."""
+def _pruned(db: Documents, name: str, when: datetime, *, at_once: bool) -> int:
+    """Days one by one: each command is short, so nobody waits for its lock long, and a cut loses nothing. A dry run tells all
+    of them `at_once`."""
     old = db.read({"count": name, "query": {"timestamp": {"$lt": when}}}, independent=True)["n"]
     oldest = _oldest(db, name) if old else None
     if oldest is None:
         return 0
     gone, day = 0, oldest
     while day < when:
-        day = min(day + timedelta(days=1), when)
+        day = when if at_once else min(day + timedelta(days=1), when)
         deletes = [{"q": {"timestamp": {"$lt": day}}, "limit": 0}]
         what = f"take out of {name} what is older than {day:%Y-%m-%dT%H:%M:%SZ}"
         shown = f"--- {db.database}.{name}\n+++ {db.database}.{name}\n-{old} documents from before {when:%Y-%m-%dT%H:%M:%SZ}\n"
-        answer = db.change({"delete": name, "deletes": deletes}, what=what, diff=shown, repeatable=True)
+        answer = db.change({"delete": name, "deletes": deletes}, what=what, diff=shown if not gone else "", repeatable=True)
         if answer is None:
-            return int(old)  # a dry run: told once
+            return int(old)  # a dry run
         gone += int(answer.get("n", 0))
     return gone

@@ -10,7 +10,7 @@ from nornir_stack.dispatch import survey
 from nornir_stack.select import hosts, role
 from nornir_stack.tasks.config.apply import settings
 from nornir_stack.tasks.openstack.compute import add, drain, evacuate, remove
-from nornir_stack.tasks.openstack.fleet import Fleet, checked, computes, got
+from nornir_stack.tasks.openstack.fleet import Fleet, checked, computes, got, nodes
 from nornir_stack.tasks.openstack.moving import MARK
 from tests.integration.cloud_lab import asked, enter, well
 
@@ -116,6 +116,10 @@ def emptied(nr: Nornir) -> None:
     taken(nr, "n1", 0)
     asked(nr, lambda c: c.compute.stop_server(c.compute.find_server("old")))
     until(nr, lambda now: any((each.name, each.status) == ("old", "SHUTOFF") for one in now.computes for each in one.instances))
+    seen = well(Chain("trial", Stage("nodes", [nodes], CLOUD)).run(nr)).value(nodes, "cloud1")
+    assert seen["n2"].startswith("in service, up; room: ")
+    runs = seen["n2"].rpartition("instances: ")[2].split(", ")
+    assert {"web", "old (SHUTOFF)"} <= set(runs)
     plan = drain(node="n2").run(nr, dry_run=True)
     assert plan.exit_code == 3, plan
     said = reasons(plan)

@@ -76,8 +76,8 @@ def test_what_differs_is_corrected_in_place() -> None:
         ("set", "health monitor", "h"),
     ]
     assert steps[1].what("db") == "set the member 10.1.0.12 of the load balancer db"
-    assert steps[1].diff() == "-weight 2\n+weight 0\n"
-    assert steps[2].diff() == "-delay 5\n+delay 10\n"
+    assert steps[1].diff() == "-member 10.1.0.12: weight 2\n+member 10.1.0.12: weight 0\n"
+    assert steps[2].diff() == "-health monitor: delay 5\n+health monitor: delay 10\n"
 
 
 def test_a_new_member_comes_before_an_old_one_goes() -> None:

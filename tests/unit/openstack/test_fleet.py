@@ -11,7 +11,7 @@ from nornir_stack.chain import Chain, Plan, Stage
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.openstack import compute
-from nornir_stack.tasks.openstack.fleet import Compute, Fleet, Instance, free
+from nornir_stack.tasks.openstack.fleet import Compute, Fleet, Instance, free, told
 from nornir_stack.tasks.openstack.fleet_rules import (
     anew,
     chosen_of,
@@ -54,6 +54,28 @@ def reason(decide: Callable[..., Chain], seen: Seen[Any], **words: Any) -> str:
 
 def names(chain: Chain) -> list[str]:
     return [part.name for part in chain.parts]
+
+
+# told
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (node("n1", one("web")), "in service, up; room: VCPU 16, MEMORY_MB 8000; instances: web"),
+        (
+            node("n1", one("web"), one("old", status="SHUTOFF"), enabled=False, why="nornir-stack: drained", up=False),
+            "out of service (nornir-stack: drained), down; room: VCPU 16, MEMORY_MB 8000; instances: web, old (SHUTOFF)",
+        ),
+        (
+            node("n1", room={}, enabled=False, unconfirmed=(one("a"),), strangers=("7",)),
+            "out of service (no reason given), up; room: unknown; instances: none; not confirmed: a; unknown in Placement: 7",
+        ),
+    ],
+)
+def test_a_node_in_words(seen: Compute, said: str) -> None:
+    """What somebody wants to know who asks for the nodes."""
+    assert told(seen) == said
 
 
 # emptied

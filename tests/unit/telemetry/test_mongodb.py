@@ -211,7 +211,10 @@ def test_prune_by_date(server: Server, tmp_path: Path) -> None:
     task = do(prune, before="4d")
     plan = run(server, tmp_path, task, dry_run=True)
     assert plan.exit_code == 3
-    assert "-6 documents from before" in plan.stage("it").host("here").tasks[0].diff
+    (told,) = plan.stage("it").host("here").tasks
+    end = told.effects[0].rpartition(" ")[2]
+    assert told.effects == (f"take out of meter what is older than {end}",)
+    assert f"-6 documents from before {end}" in told.diff
     assert "delete" not in server.said
 
     assert run(server, tmp_path, task).value(prune, "here") == {"meter": 6, "event": 0}
