@@ -46,6 +46,7 @@ pytestmark = [
 ]
 CLOUD = role("cloud")
 GROUP = "cinder-volumes"
+EMPTY = [f"lv {GROUP}-pool"]  # Cinder's own choice in a group with nothing in it: volumes take room as they are written
 PACKAGES = tuple(sorted({*programs.VOLUMES, *programs.COMPUTE}))
 WITHIN = 1800.0
 _PAUSE = 3.0
@@ -186,26 +187,31 @@ def gone(nr: Nornir, servers: list[str], volumes: list[str]) -> None:
     asked(nr, delete)
 
 
-def test_made_attached_booted_from_and_deleted(nr: Nornir) -> None:
-    """An instance's first words come from the logical volume, and what it writes is there; nothing is left of it at the end."""
+def put_up(nr: Nornir) -> None:
+    """The volume group, and the cloud; the initiator has a name, and tgt's file is the package's."""
     well(Chain("group", Stage("group", [volume_groups], role("storage"))).run(nr))
     well(control_plane(horizon=False, within=WITHIN).run(nr))
     assert on_v1(nr, 'cat "$1"', NAME_FILE)[0].startswith("InitiatorName=iqn.1993-08.org.debian:01:")
     assert on_v1(nr, 'dpkg-query -S "$1"', TARGETS) == [f"cinder-volume: {TARGETS}"]
-    empty = on_v1(nr, LOOK, GROUP)
-    assert empty == [f"lv {GROUP}-pool"]
+    assert on_v1(nr, LOOK, GROUP) == EMPTY
 
+
+def boots(nr: Nornir) -> tuple[str, str]:
+    """A volume made of an image, and an instance that boots from it and writes on it; their ids."""
     well(Chain("parts", Stage("parts", [do(image, image="sector"), do(flavor, flavor="tiny")], CLOUD)).run(nr))
     sector = hashlib.sha256(boot_sector.disk()[:512]).hexdigest()
     nothing = hashlib.sha256(bytes(512)).hexdigest()
-    number = asked(nr, lambda c: c.image.find_image("sector").id)
-    root, data = volume(nr, "root", image_id=number), volume(nr, "data")
+    root = volume(nr, "root", image_id=asked(nr, lambda c: c.image.find_image("sector").id))
     assert on_v1(nr, SECTORS, f"/dev/{GROUP}/volume-{root}") == [sector, nothing]
-
     server = started(nr, "boots", root)
     console(nr, server, boot_sector.SENTENCE)
     assert on_v1(nr, SECTORS, f"/dev/{GROUP}/volume-{root}") == [sector, sector]
+    return server, root
 
+
+def comes_and_goes(nr: Nornir, server: str, root: str) -> str:
+    """Another volume, attached to the instance and taken off; its id."""
+    data = volume(nr, "data")
     asked(nr, lambda c: c.compute.create_volume_attachment(server, volume_id=data))
     becomes(nr, data, "in-use")
     assert {f"{kind} volume-{one}" for kind in ("lv", "target", "session") for one in (root, data)} <= {*on_v1(nr, LOOK, GROUP)}
@@ -218,6 +224,13 @@ def test_made_attached_booted_from_and_deleted(nr: Nornir) -> None:
     seen = on_v1(nr, LOOK, GROUP)
     assert {f"{kind} volume-{root}" for kind in ("lv", "target", "session")} <= {*seen}
     assert [line for line in seen if data in line] == [f"lv volume-{data}"]
+    return data
 
+
+def test_made_booted_from_attached_and_deleted(nr: Nornir) -> None:
+    """An instance's first words come from the logical volume, and what it writes is there; nothing is left of it at the end."""
+    put_up(nr)
+    server, root = boots(nr)
+    data = comes_and_goes(nr, server, root)
     gone(nr, [server], [root, data])
-    assert on_v1(nr, LOOK, GROUP) == empty
+    assert on_v1(nr, LOOK, GROUP) == EMPTY
