@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from nornir_stack.events import Event
 
-KEPT = 500  # runs
+KEPT = 500  # runs, and as many dry ones
+_DRY = "-dry"
 
 
 def state_folder() -> Path:
@@ -65,15 +66,18 @@ class Record:
             self.problems[f"{what} of this run could not be kept in {self.folder}: {error.strerror}"] = None
 
 
-def new_run(chain: str) -> Record:
-    """A new record; its name sorts by time and says which chain. Of the records before it the newest are kept."""
+def new_run(chain: str, *, dry_run: bool = False) -> Record:
+    """A new record; its name sorts by time and says which chain. Of the records before it the newest are kept.
+
+    Dry runs push out dry runs only: a check from cron every few minutes leaves what was changed last year on record.
+    """
     now = time.time()
     stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}"
-    name = f"{stamp}-{chain}-{secrets.token_hex(2)}".replace("/", "-")
+    name = f"{stamp}-{chain}-{secrets.token_hex(2)}".replace("/", "-") + (_DRY if dry_run else "")
     record = Record(name, state_folder() / "runs" / name)
     with record.keeping("the record"):
         record.folder.mkdir(parents=True, mode=0o700)
-        for old in runs()[:-KEPT]:
+        for old in [name for name in runs() if name.endswith(_DRY) == dry_run][:-KEPT]:
             shutil.rmtree(record.folder.parent / old, ignore_errors=True)
     return record
 

@@ -47,7 +47,7 @@ def execute(
     only = parse(limit, nr.inventory) if isinstance(limit, str) else limit
     wanted = selected(chain, nr)
     state = RunState(dry_run=dry_run)
-    record = new_run(chain.name)
+    record = new_run(chain.name, dry_run=dry_run)
     state.run = record.run
     emit = Emitter((record.listener, *listeners))
     run = _Run(Dispatcher(nr, state), emit, only, locks.owner(record.run, chain.name), wait=wait)

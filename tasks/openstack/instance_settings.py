@@ -8,6 +8,7 @@ from nornir_stack.select import nearest
 from nornir_stack.settings import AbsolutePath, Address, Count, Number, Text, form
 
 Sha256 = Annotated[str, form(r"[0-9a-f]{64}", "the 64 digits that sha256sum prints")]
+BOOT = "disk"  # the name of the volume that an instance boots from
 PublicKey = Annotated[str, form(r"(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]+( .*)?", "a public key, as in an authorized_keys file")]
 
 
@@ -44,6 +45,7 @@ class Flavor:
 class Instance:
     """A machine of a project, on the project's own network unless `network` says another of its networks.
 
+    With `disk` it boots from a volume of Cinder, made of its image and as large as that says, instead of its node's disk.
     `external` gives it a floating address of that network. `reached_from` is a host of the inventory from which its ssh
     has to answer, with a host key that stands on its console. It learns its keys from a config drive, or by the metadata
     service where that is false.
@@ -57,8 +59,18 @@ class Instance:
     address: Address | None = None  # in that network; any if not given
     external: Text | None = None
     config_drive: bool = True
+    disk: Count | None = None  # GiB
     volumes: Mapping[Text, Count] = field(default_factory=dict)  # of Cinder, named SERVER-NAME: name to GiB
     reached_from: Text | None = None
+
+    def __post_init__(self) -> None:
+        if BOOT in self.volumes:
+            raise ValueError(f"volumes.{BOOT} is the one that it boots from: say `disk: {self.volumes[BOOT]}`")
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """All its volumes, the one that it boots from included: name to GiB."""
+        return {**({BOOT: self.disk} if self.disk else {}), **self.volumes}
 
 
 @dataclass(frozen=True, kw_only=True)

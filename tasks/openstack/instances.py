@@ -13,9 +13,10 @@ from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.select import hosts, nearest
 from nornir_stack.tasks.openstack.instance_parts import flavor, image, key, of_inventory
+from nornir_stack.tasks.openstack.instance_settings import BOOT
 from nornir_stack.tasks.openstack.one_cloud import CLOUD, project_id
 from nornir_stack.tasks.openstack.projects import ROLES
-from nornir_stack.tasks.openstack.starting import Started, Volume, broken, host_keys, stranger, todo
+from nornir_stack.tasks.openstack.starting import Started, Volume, amiss, host_keys, stranger, todo
 
 if TYPE_CHECKING:
     from nornir.core.task import Task
@@ -178,7 +179,7 @@ def instance(task: Task, *, server: str) -> Result[Started]:
             cloud.change(what, lambda c: _float(c, server, wanted))
         if not node.dry_run:
             now = _settled(node, cloud, server, wanted)
-            if why := broken(server, now):
+            if why := amiss(server, now, wanted):
                 raise Refused(why)
     return node.done(lambda: cloud.read(f"the instance {server}", lambda c: _look(c, server, wanted)))
 
@@ -187,34 +188,57 @@ def _boot(cloud: Cloud, name: str, wanted: Instance) -> None:
     cloud.change(
         f"boot the instance {name}",
         lambda c: _make(c, name, wanted),
-        diff=f"+{name} in {wanted.project}: image {wanted.image}, flavor {wanted.flavor}, key {wanted.key or '(none)'}\n",
+        diff=f"+{name} in {wanted.project}: {_of(name, wanted)}, flavor {wanted.flavor}, key {wanted.key or '(none)'}\n",
     )
+
+
+def _of(name: str, wanted: Instance) -> str:
+    return f"the volume {name}-{BOOT}" if wanted.disk else f"image {wanted.image}"
 
 
 def _make(cloud: Connection, name: str, wanted: Instance) -> None:
     compute, network = _any(cloud).compute, _any(cloud).network
     owner, title = project_id(cloud, wanted.project), wanted.network or wanted.project
     found = {
-        "image": _any(cloud).image.find_image(wanted.image),
         "flavor": compute.find_flavor(wanted.flavor),
         f"network of the project {wanted.project} named": next(iter(network.networks(project_id=owner, name=title)), None),
     }
     for what, one in found.items():
         if one is None:
-            name_of = {"image": wanted.image, "flavor": wanted.flavor}.get(what, title)
-            raise Refused(f"the cloud has no {what} {name_of}")
+            raise Refused(f"the cloud has no {what} {wanted.flavor if what == 'flavor' else title}")
     card: dict[str, str] = {"uuid": found[f"network of the project {wanted.project} named"].id}
     if wanted.address:
         card["fixed_ip"] = str(wanted.address)
-    words = {"key_name": wanted.key} if wanted.key else {}
+    words: dict[str, Any] = {"key_name": wanted.key} if wanted.key else {}
+    if wanted.disk:
+        words["block_device_mapping"] = [_boots_from(_look(cloud, name, wanted).volumes[BOOT])]
+    else:
+        words["image_id"] = _image_of(cloud, wanted)
     _as_member(cloud, wanted).compute.create_server(
         name=name,
-        image_id=found["image"].id,
         flavor_id=found["flavor"].id,
         networks=[card],
         config_drive=wanted.config_drive,
         **words,
     )
+
+
+def _boots_from(volume: Volume) -> dict[str, Any]:
+    """Nova's word for it (API reference, "block_device_mapping_v2"). The volume outlives the instance: it is its data."""
+    return {
+        "boot_index": 0,
+        "uuid": volume.id,
+        "source_type": "volume",
+        "destination_type": "volume",
+        "delete_on_termination": False,
+    }
+
+
+def _image_of(cloud: Connection, wanted: Instance) -> str:
+    found = _any(cloud).image.find_image(wanted.image)
+    if found is None:
+        raise Refused(f"the cloud has no image {wanted.image}")
+    return str(found.id)
 
 
 def _as_member(cloud: Connection, wanted: Instance) -> Any:
@@ -238,14 +262,15 @@ def _float(cloud: Connection, name: str, wanted: Instance) -> None:
 def _give_volume(cloud: Cloud, server: str, wanted: Instance, verb: str, name: str) -> None:
     title = f"{server}-{name}"
     if verb == "volume":
-        diff = f"+{title} {wanted.volumes[name]} GiB\n"
-        cloud.change(f"make the volume {title}", lambda c: _make_volume(c, title, wanted, wanted.volumes[name]), diff=diff)
+        diff = f"+{title} {wanted.sizes[name]} GiB{f' of the image {wanted.image}' if name == BOOT else ''}\n"
+        cloud.change(f"make the volume {title}", lambda c: _make_volume(c, title, wanted, name), diff=diff)
     else:
         cloud.change(f"give the instance {server} the volume {title}", lambda c: _attach(c, server, wanted, name))
 
 
-def _make_volume(cloud: Connection, title: str, wanted: Instance, size: int) -> None:
-    _as_member(cloud, wanted).block_storage.create_volume(name=title, size=size)
+def _make_volume(cloud: Connection, title: str, wanted: Instance, name: str) -> None:
+    words = {"image_id": _image_of(cloud, wanted)} if name == BOOT else {}
+    _as_member(cloud, wanted).block_storage.create_volume(name=title, size=wanted.sizes[name], **words)
 
 
 def _attach(cloud: Connection, server: str, wanted: Instance, name: str) -> None:
@@ -274,7 +299,7 @@ def _look(cloud: Connection, name: str, wanted: Instance) -> Started:
     if len(found) > 1:
         raise Refused(f"the project {wanted.project} has {len(found)} instances {name}: delete all but one")
     if not found:
-        return Started(volumes=_volumes(cloud, owner, name, wanted) if wanted.volumes else {})
+        return Started(volumes=_volumes(cloud, owner, name, wanted) if wanted.sizes else {})
     one = found[0]
     port = next(iter(network.ports(device_id=one.id)), None)
     floating = next(iter(network.ips(port_id=port.id)), None) if port else None
@@ -290,7 +315,7 @@ def _look(cloud: Connection, name: str, wanted: Instance) -> Started:
         port.fixed_ips[0]["ip_address"] if port and port.fixed_ips else "",
         floating.floating_ip_address if floating else "",
         network.get_network(floating.floating_network_id).name if floating else "",
-        _volumes(cloud, owner, name, wanted) if wanted.volumes else {},
+        _volumes(cloud, owner, name, wanted) if wanted.sizes else {},
     )
 
 
@@ -298,9 +323,10 @@ def _volumes(cloud: Connection, owner: str, server: str, wanted: Instance) -> di
     found: dict[str, Volume] = {}
     for one in _any(cloud).block_storage.volumes(details=True, all_projects=True, project_id=owner):
         name = one.name.removeprefix(f"{server}-")
-        if name != one.name and name in wanted.volumes:
+        if name != one.name and name in wanted.sizes:
             holder = next((each["server_id"] for each in one.attachments or ()), "")
-            found[name] = Volume(one.id, int(one.size), one.status, holder or "")
+            image = (one.volume_image_metadata or {}).get("image_name", "")
+            found[name] = Volume(one.id, int(one.size), one.status, holder or "", image)
     return found
 
 

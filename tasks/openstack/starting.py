@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nornir_stack.errors import Refused
+from nornir_stack.tasks.openstack.instance_settings import BOOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,12 +21,16 @@ _KEY = re.compile(r"(?:ssh|ecdsa)-\S+ [A-Za-z0-9+/=]+")
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume of an instance: its size in GiB, Cinder's status, and the instance that has it ('' for none)."""
+    """A volume of an instance: its size in GiB, Cinder's status, the instance that has it, the image that it was made of.
+
+    '' for no instance, and for no image.
+    """
 
     id: str
     size: int
     status: str
     server: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,18 @@ class Started:
 
 
 def todo(name: str, now: Started, wanted: Instance) -> tuple[str, ...]:
-    """`boot`, `start`, `float`, `volume NAME` and `attach NAME`, in order.
+    """`boot`, `start`, `float`, `volume NAME` and `attach NAME`, in order; `volume disk` is what it boots from.
 
     Raises Refused for what can only be had by deleting what is there.
     """
-    if why := broken(name, now) or _another(name, now, wanted):
+    if why := amiss(name, now, wanted):
         raise Refused(why)
     return tuple(_todo(now, wanted))
+
+
+def amiss(name: str, now: Started, wanted: Instance) -> str:
+    """Why what is there, or was just made, cannot become what is wanted; or nothing."""
+    return broken(name, now) or _another(name, now, wanted)
 
 
 def broken(name: str, now: Started) -> str:
@@ -84,21 +94,28 @@ def _another(name: str, now: Started, wanted: Instance) -> str:
         return f"{have} its address is {now.address}, not {wanted.address}: delete it first, or correct the inventory"
     if now.floating and wanted.external and now.leads_to != wanted.external:
         return f"{have} its floating address {now.floating} is of {now.leads_to}, not of {wanted.external}: take that off first"
+    if now.id and wanted.disk and not (BOOT in now.volumes and now.volumes[BOOT].server):
+        return f"{have} it does not boot from a volume {name}-{BOOT}: delete it first, or take `disk` out of the inventory"
     return next((why for each, one in now.volumes.items() if (why := _another_volume(name, each, one, now, wanted))), "")
 
 
 def _another_volume(name: str, volume: str, one: Volume, now: Started, wanted: Instance) -> str:
     have = f"the volume {name}-{volume} is there, and"
-    if one.size != wanted.volumes[volume]:
-        return f"{have} has {one.size} GiB, not {wanted.volumes[volume]}: extend it first, or correct the inventory"
+    if one.size != wanted.sizes[volume]:
+        return f"{have} has {one.size} GiB, not {wanted.sizes[volume]}: extend it first, or correct the inventory"
+    if volume == BOOT and one.image != wanted.image:
+        made = f"was made of the image {one.image}" if one.image else "was made of no image"
+        return f"{have} {made}, not of {wanted.image}: delete it first, or correct the inventory"
     if one.server and one.server != now.id:
         return f"{have} another instance has it ({one.server}): take it off there first"
     if one.status.startswith("error"):
-        return f"{have} it is in {one.status}: why stands in cinder-volume's log; openstack volume delete {one.id}"
+        return f"{have} it is in {one.status}: openstack.volumes says why; then openstack volume delete {one.id}"
     return ""
 
 
 def _todo(now: Started, wanted: Instance) -> Iterator[str]:
+    if wanted.disk and BOOT not in now.volumes:
+        yield f"volume {BOOT}"
     if not now.id:
         yield "boot"
     elif now.status == "SHUTOFF" and not now.task:

@@ -18,6 +18,7 @@ from nornir_stack.tasks.openstack.external import external_network
 from nornir_stack.tasks.openstack.external_chain import external_networks, projects
 from nornir_stack.tasks.openstack.instances import instance, instances
 from nornir_stack.tasks.openstack.removal import remove_network
+from nornir_stack.tasks.openstack.volume_trouble import volumes
 from tests.integration import compute_trials, ldap_trials, octavia_trials, screen_trials
 from tests.integration.cloud_lab import address, asked, endpoints, enter, well
 from tests.integration.cloud_site import ALICE, MASTER, OUTSIDE, PUBLIC, SECOND, ids, site, standing
@@ -118,6 +119,7 @@ SHOP: dict[str, object] = {
     "external": "public",
     "volumes": {"data": 1},
 }
+VAULT = {"project": "test", "image": "little", "flavor": "little", "disk": 1}  # boots from a volume
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFxCyS7oTl9v6Yc6iZ7i9p0V0k1N6k0uDq7oU9m2bJ5s ops"
 
 
@@ -154,6 +156,40 @@ def test_an_instance_with_a_floating_address_and_a_volume(up: Report, lab: Lab, 
     report = instances().run(nr)
     assert "Glance has another image little" in report.stage("inventory/parts").host("cloud1").error
     assert report.changed == ()
+    (tmp_path / "little.raw").write_bytes(b"\0" * 1024)
+    nr = site(lab, tmp_path / "vault", {"public": PUBLIC, "second": SECOND}, instances={**wanted, "servers": {"vault": VAULT}})
+    first = instances().run(nr)
+    why = "the volume vault-disk is there, and it is in error: openstack.volumes says why"
+    assert why in first.stage("inventory/instances").host("cloud1").error
+    assert [line.partition(": ")[2] for line in first.changed] == ["make the volume vault-disk"]
+    assert asked(nr, lambda c: c.compute.find_server("vault", all_projects=True)) is None
+    again = instances().run(nr)
+    assert (again.changed, why in again.stage("inventory/instances").host("cloud1").error) == ((), True)
+
+
+WRONG_PASSWORD = "sed -i '/^\\[keystone_authtoken\\]/,/^\\[[^k]/s/^password *=.*/password = wrong/' /etc/cinder/cinder.conf"
+NO_GROUP = (
+    "sed -i 's/^target_helper *=.*/target_helper = iscsi/; s/^volume_driver *=.*/volume_driver ="
+    " cinder.volume.drivers.lvm.LVMVolumeDriver/' /etc/cinder/cinder.conf && systemctl restart cinder-volume"
+)
+
+
+def test_why_there_are_no_volumes(up: Report, lab: Lab, nr: Nornir) -> None:
+    """The notebook's two failures, made and found: Cinder's password is not Keystone's, and a helper that Cinder does not know.
+
+    The chain that put the cloud up puts both right.
+    """
+    assert well(volumes().run(nr)).changed == ()
+    enter(lab, "c1", f"{WRONG_PASSWORD} && systemctl restart cinder-api")
+    report = volumes().run(nr)
+    said = str(report.stage("nodes/heard"))
+    assert not report.ok, report
+    assert "c1: Keystone refuses Cinder's own user: [keystone_authtoken] in /etc/cinder/cinder.conf" in said
+    enter(lab, "n1", NO_GROUP)
+    said = str(volumes().run(nr).stage("nodes/heard"))
+    assert "n1: Cinder knows no target_helper 'iscsi': say tgtadm" in said
+    well(control_plane().run(nr))
+    assert well(volumes().run(nr)).changed == ()
 
 
 # A router is made by the agent a moment after the API said so.

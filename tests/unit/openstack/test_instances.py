@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PLAIN: dict[str, Any] = {"project": "test", "image": "debian", "flavor": "small"}
 RUNS = Started("i", "ACTIVE", "", "", "debian", "small", "p", "10.1.0.7", "203.0.113.7", "public")
 FREE, HELD = Volume("v", 1, "available"), Volume("v", 1, "in-use", "i")
+DISK = replace(FREE, image="debian")
+BOOTED = replace(RUNS, image="", volumes={"disk": replace(HELD, image="debian")})
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA"
 CONSOLE = f"""[   12.3] cloud-init[311]: Cloud-init v. 22.4.2 finished
 -----BEGIN SSH HOST KEY KEYS-----
@@ -52,6 +54,9 @@ def read(**words: Any) -> Instance:
         pytest.param(RUNS, {"volumes": {"a": 1}}, ("volume a", "attach a"), id="without its volume"),
         pytest.param(replace(RUNS, volumes={"a": FREE}), {"volumes": {"a": 1}}, ("attach a",), id="a volume that nobody has"),
         pytest.param(replace(RUNS, volumes={"a": HELD}), {"volumes": {"a": 1}}, (), id="with its volume"),
+        pytest.param(Started(), {"disk": 1}, ("volume disk", "boot"), id="none, and to boot from a volume"),
+        pytest.param(Started(volumes={"disk": DISK}), {"disk": 1}, ("boot",), id="what it boots from is there"),
+        pytest.param(BOOTED, {"disk": 1, "volumes": {"a": 1}}, ("volume a", "attach a"), id="boots from its volume"),
     ],
 )
 def test_what_is_done(now: Started, words: dict[str, Any], steps: tuple[str, ...]) -> None:
@@ -70,6 +75,11 @@ def test_what_is_done(now: Started, words: dict[str, Any], steps: tuple[str, ...
         (replace(RUNS, volumes={"a": HELD}), {"volumes": {"a": 2}}, "has 1 GiB, not 2: extend it first"),
         (replace(RUNS, volumes={"a": replace(HELD, server="j")}), {"volumes": {"a": 1}}, "another instance has it (j)"),
         (replace(RUNS, volumes={"a": replace(FREE, status="error")}), {"volumes": {"a": 1}}, "it is in error"),
+        (RUNS, {"disk": 1}, "it does not boot from a volume web-disk"),
+        (replace(BOOTED, volumes={"disk": DISK}), {"disk": 1}, "it does not boot from a volume web-disk"),
+        (BOOTED, {"disk": 2}, "web-disk is there, and has 1 GiB, not 2"),
+        (BOOTED, {"disk": 1, "image": "other"}, "was made of the image debian, not of other"),
+        (Started(volumes={"disk": FREE}), {"disk": 1}, "was made of no image, not of debian"),
         (RUNS, {"external": "second"}, "203.0.113.7 is of public, not of second"),
     ],
 )
@@ -136,6 +146,7 @@ def test_the_chain_waits_for_those_that_have_to_be_reached() -> None:
     [
         ({"servers": {"web": {**PLAIN, "key": "obs"}}, "keys": {"ops": KEY}}, "did you mean 'ops'?"),
         ({"keys": {"ops": "-----BEGIN OPENSSH PRIVATE KEY-----"}}, "a public key"),
+        ({"servers": {"web": {**PLAIN, "volumes": {"disk": 3}}}}, "say `disk: 3`"),
         ({"images": {"debian": {"file": "/d", "initrd": "/i"}}}, "say kernel, too"),
         ({"images": {"debian": {"file": "/d", "sha256": "abc"}}}, "sha256sum"),
         ({"flavors": {"small": {"vcpus": 0, "ram": 1}}}, "vcpus"),
