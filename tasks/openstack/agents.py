@@ -12,6 +12,7 @@ from nornir_stack.tasks.config.ini import values
 from nornir_stack.tasks.networking.bridge import AGENT_INI, open_vswitch
 from nornir_stack.tasks.openstack import files, programs
 from nornir_stack.tasks.openstack.applied import applied
+from nornir_stack.tasks.openstack.initiator import initiator
 from nornir_stack.tasks.openstack.plane import COMPUTE, CONTROLLER, NETWORK, address_of, plane_of
 from nornir_stack.tasks.openstack.registered import seen_if_there
 from nornir_stack.tasks.system.packages import packages
@@ -75,6 +76,8 @@ def compute_node(task: Task) -> Result[None]:
     node = Node(task)
     plane = plane_of(task.nornir.inventory)
     packages(task, present=programs.COMPUTE)
+    if plane.initiators:
+        node.then(initiator)
     wanted = files.nova_compute(plane, address_of(task.host))
     for path, sections in wanted.items():
         edit(node, path, sections)

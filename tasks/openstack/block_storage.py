@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     Services = tuple[tuple[str, str, bool], ...]  # host, what it is, and whether Cinder hears it
 
 SCHEDULER, VOLUME = "cinder-scheduler", "cinder-volume"
-TARGETS = "/etc/tgt/conf.d/cinder.conf"
+# Of Debian's package, where it is there: beside another with the same words tgt would complain at each start.
+TARGETS = "/etc/tgt/conf.d/cinder_tgt.conf"
 # tgt forgets its targets when it ends; Cinder writes each down here (its manual, "Install and configure a storage node").
 _INCLUDE = "include /var/lib/cinder/volumes/*\n"
 

@@ -16,6 +16,7 @@ from nornir_stack.tasks.openstack.ask import Base, ask
 from nornir_stack.tasks.openstack.block_storage import block_storage, volume_services, volumes_alive
 from nornir_stack.tasks.openstack.correct import endpoints, listens
 from nornir_stack.tasks.openstack.external import of_inventory
+from nornir_stack.tasks.openstack.initiator import initiator_name, shared
 from nornir_stack.tasks.openstack.misplaced import KINDS
 from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.plane import COMPUTE, CONTROLLER, NETWORK, STORAGE, plane_of
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.openstack.sight import View
 
 DB = role("db")
-_ANSWER_SECONDS = 180.0
 _PAGE = "/horizon/auth/login/"
 _OK = 200
 
@@ -52,16 +52,19 @@ class Described:
     services: tuple[tuple[str, str], ...]
     layout: Layout
     volumes: tuple[str, ...] = ()
+    initiators: bool = False
 
 
-def control_plane(*, horizon: bool = True) -> Chain:
+def control_plane(*, horizon: bool = True, within: float = 180.0) -> Chain:
     """Keystone, Glance, Placement, Nova, Neutron and Swift on the hosts of their roles, and Horizon; run twice it is as once.
 
     The databases are on the inventory's Galera cluster, through its load balancer, else on a MariaDB of the controller.
     Without hosts of the roles network and compute it is Keystone and Swift alone.
     horizon: the dashboard too.
+    within: seconds for services to answer, and agents to be heard, after they were started.
     """
-    return Chain("openstack.control_plane", Plan("inventory", described, partial(_parts, horizon=horizon), CONTROLLER))
+    decide = partial(_parts, horizon=horizon, within=within)
+    return Chain("openstack.control_plane", Plan("inventory", described, decide, CONTROLLER))
 
 
 def described(task: Task) -> Result[Described]:
@@ -71,7 +74,8 @@ def described(task: Task) -> Result[Described]:
     of_inventory(inventory)
     plane = plane_of(inventory)
     services = tuple((one.name, KINDS.get(one.type, one.type)) for one in plane.programs)
-    return node.done(Described(plane.members, wanted_agents(inventory), services, layout(inventory), plane.volumes))
+    agents = wanted_agents(inventory)
+    return node.done(Described(plane.members, agents, services, layout(inventory), plane.volumes, plane.initiators))
 
 
 def page(task: Task) -> Result[int]:
@@ -81,7 +85,7 @@ def page(task: Task) -> Result[int]:
     return node.done(ask(node, base, _PAGE).status)
 
 
-def _parts(seen: Seen[Described], *, horizon: bool) -> Chain:
+def _parts(seen: Seen[Described], *, horizon: bool, within: float) -> Chain:
     for host, why in seen.missing.items():
         raise Refused(f"{host} was not seen: {why}")
     if len(seen) != 1:
@@ -91,29 +95,29 @@ def _parts(seen: Seen[Described], *, horizon: bool) -> Chain:
     return Chain(
         "in order",
         _databases(wanted.members),
-        Stage("keystone", [do(program, service="keystone")], CONTROLLER, until=_check(("identity",))),
+        Stage("keystone", [do(program, service="keystone")], CONTROLLER, until=_check(("identity",), within)),
         Stage("registered", [registered], CLOUD),
-        *_services(wanted.services),
-        *_storage(wanted.layout),
-        *_volumes(wanted.volumes),
-        *_agents(wanted.agents),
+        *_services(wanted.services, within),
+        *_storage(wanted.layout, within),
+        *_volumes(wanted.volumes, within),
+        *_agents(wanted.agents, within, initiators=wanted.initiators),
         *last,
         endpoints(),
     )
 
 
-def _services(wanted: tuple[tuple[str, str], ...]) -> list[Stage]:
+def _services(wanted: tuple[tuple[str, str], ...], within: float) -> list[Stage]:
     """The controller's services beside Keystone, and the messages that they send each other."""
     rest = [do(program, service=name) for name, _ in wanted if name != "keystone"]
-    until = _check(tuple(kind for _, kind in wanted))
+    until = _check(tuple(kind for _, kind in wanted), within)
     return [Stage("messages", [messages], CONTROLLER), Stage("services", rest, CONTROLLER, until=until)] if rest else []
 
 
-def _storage(wanted: Layout) -> list[Stage | Plan[Rings]]:
+def _storage(wanted: Layout, within: float) -> list[Stage | Plan[Rings]]:
     """Swift on the storage nodes, by rings that all of them share."""
     if not wanted.devices:
         return []
-    up = Check(services_seen, partial(listens, port=8080), STORAGE, within=_ANSWER_SECONDS)
+    up = Check(services_seen, partial(listens, port=8080), STORAGE, within=within)
     return [
         Stage("storage", [storage_ready], STORAGE),
         Plan("rings", rings, partial(to_make, wanted=wanted), STORAGE),
@@ -121,29 +125,30 @@ def _storage(wanted: Layout) -> list[Stage | Plan[Rings]]:
     ]
 
 
-def _volumes(nodes: tuple[str, ...]) -> list[Stage]:
+def _volumes(nodes: tuple[str, ...], within: float) -> list[Stage]:
     """Cinder on the nodes that give a volume group away, and alive in its own eyes."""
     if not nodes:
         return []
-    alive = Check(volume_services, partial(volumes_alive, nodes=nodes), CLOUD, within=_ANSWER_SECONDS)
+    alive = Check(volume_services, partial(volumes_alive, nodes=nodes), CLOUD, within=within)
     return [Stage("volumes", [block_storage], hosts(*nodes)), Stage("volume services", [], CLOUD, until=alive)]
 
 
-def _agents(wanted: tuple[tuple[str, str], ...]) -> list[Stage]:
+def _agents(wanted: tuple[tuple[str, str], ...], within: float, *, initiators: bool) -> list[Stage]:
     """The nodes that run and connect instances, and what the cloud knows of them."""
     if not wanted:
         return []
     alive = partial(all_alive, wanted=wanted)
+    apart = Check(initiator_name, shared, COMPUTE) if initiators else None
     return [
         Stage("network", [network_node], NETWORK | COMPUTE),
-        Stage("compute", [compute_node], COMPUTE),
-        Stage("agents", [cloud_agents], CLOUD, until=Check(cloud_agents, alive, CLOUD, within=_ANSWER_SECONDS)),
+        Stage("compute", [compute_node], COMPUTE, until=apart),
+        Stage("agents", [cloud_agents], CLOUD, until=Check(cloud_agents, alive, CLOUD, within=within)),
         Stage("cell", [discovered], CONTROLLER),
     ]
 
 
-def _check(kinds: tuple[str, ...]) -> Check[View]:
-    return Check(services_seen, partial(answer, kinds=kinds), CONTROLLER, within=_ANSWER_SECONDS)
+def _check(kinds: tuple[str, ...], within: float) -> Check[View]:
+    return Check(services_seen, partial(answer, kinds=kinds), CONTROLLER, within=within)
 
 
 def _databases(members: tuple[str, ...]) -> Chain | Stage:

@@ -52,6 +52,11 @@ class Plane:
         return (*(ON_CONTROLLER if self.instances else (KEYSTONE,)), *((CINDER,) if self.volumes else ()))
 
     @property
+    def initiators(self) -> bool:
+        """Compute nodes reach volumes by iSCSI."""
+        return bool(self.volumes) and self.compute_driver != "fake"
+
+    @property
     def keystone(self) -> str:
         return f"http://{self.address}:5000"
 

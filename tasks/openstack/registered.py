@@ -9,8 +9,9 @@ from nornir_stack.errors import ConnectionFailed, Undecidable
 from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.tasks.openstack.misplaced import INTERFACES
-from nornir_stack.tasks.openstack.plane import STORAGE, address_of, plane_of
+from nornir_stack.tasks.openstack.plane import plane_of
 from nornir_stack.tasks.openstack.programs import SWIFT_URL
+from nornir_stack.tasks.openstack.swift_rings import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,12 +55,11 @@ class Known:
 def entries(inventory: Inventory) -> tuple[Entry, ...]:
     """The services of the inventory's control plane; Keystone itself has its entry from its bootstrap. Pure.
 
-    Of several storage nodes the first one's proxy is the way in; the others' serve the same.
+    Of several storage nodes with devices of Swift's the first one's proxy is the way in; the others' serve the same.
     """
     plane = plane_of(inventory)
     found = [Entry(one.name, one.type, one.url.format(plane.address), one.name) for one in plane.programs]
-    for name in STORAGE.hosts(inventory)[:1]:
-        address = address_of(inventory.hosts[name])
+    for _, address, _ in layout(inventory).devices[:1]:
         found.append(Entry("swift", "object-store", SWIFT_URL.format(address), "swift"))
     return tuple(one for one in found if one.name != "keystone")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 
+from nornir_stack.chain import Stage
 from nornir_stack.errors import UsageError
 from nornir_stack.secret import Secret
 from nornir_stack.seen import Seen
@@ -15,6 +16,7 @@ from nornir_stack.tasks.openstack import files
 from nornir_stack.tasks.openstack.agents import Agent, all_alive, wanted_agents
 from nornir_stack.tasks.openstack.block_storage import volumes_alive
 from nornir_stack.tasks.openstack.control_plane import Described, _parts, answer, shown
+from nornir_stack.tasks.openstack.initiator import name_in, shared
 from nornir_stack.tasks.openstack.plane import plane_of
 from nornir_stack.tasks.openstack.programs import ON_CONTROLLER
 from nornir_stack.tasks.openstack.registered import entries
@@ -149,6 +151,9 @@ def test_keystone_is_told_of_every_service_but_itself() -> None:
         ("swift", "http://10.0.0.12:8080/v1/AUTH_%(project_id)s"),
     ]
     assert "swift" not in [one.name for one in entries(inventory({"storage": []}))]
+    volumes = inventory()
+    volumes.hosts["n1"].data["swift"] = {"devices": []}  # a storage node that keeps no objects
+    assert "swift" not in [one.name for one in entries(volumes)]
 
 
 def test_without_nodes_for_instances_it_is_keystone_and_swift() -> None:
@@ -157,7 +162,9 @@ def test_without_nodes_for_instances_it_is_keystone_and_swift() -> None:
     assert [one.name for one in plane_of(objects).programs] == ["keystone"]
     assert [one.name for one in entries(objects)] == ["swift"]
     assert wanted_agents(objects) == ()
-    parts = _parts(Seen({"c1": Described((), (), (("keystone", "identity"),), layout(objects))}), horizon=False).parts
+    parts = _parts(
+        Seen({"c1": Described((), (), (("keystone", "identity"),), layout(objects))}), horizon=False, within=1.0
+    ).parts
     assert [part.name for part in parts] == [
         "databases",
         "keystone",
@@ -187,6 +194,33 @@ def test_hosts_with_a_volume_group_bring_cinder() -> None:
         for keys in sections.values():
             for key, value in keys.items():
                 assert isinstance(value, Secret) == (key in {"password", "connection", "transport_url"}), key
+
+
+@pytest.mark.parametrize(("driver", "wanted"), [("qemu", True), ("kvm", True), ("fake", False)])
+def test_compute_nodes_reach_volumes_by_iscsi(driver: str, wanted: bool) -> None:
+    """Where there are volumes and an instance is more than an entry; then they may not share an initiator's name."""
+    assert not plane_of(inventory(compute_driver=driver)).initiators
+    given = inventory(compute_driver=driver)
+    given.hosts["n1"].data["cinder"] = {"volume_group": "cinder-volumes"}
+    plane = plane_of(given)
+    assert plane.initiators == wanted
+    seen = Seen({"c1": Described((), wanted_agents(given), (), layout(given), plane.volumes, plane.initiators)})
+    stages = {part.name: part for part in _parts(seen, horizon=False, within=7.0).parts}
+    compute, volumes = stages["compute"], stages["volume services"]
+    assert isinstance(compute, Stage)
+    assert isinstance(volumes, Stage)
+    assert (compute.until is not None) == wanted
+    assert volumes.until is not None
+    assert volumes.until.within == 7.0
+
+
+def test_an_initiators_name_is_one_nodes() -> None:
+    """Read past comments and what only asks for one; two nodes with one are told, those without are not."""
+    assert name_in("## DO NOT EDIT\nInitiatorName=iqn.1993-08.org.debian:01:ab\n") == "iqn.1993-08.org.debian:01:ab"
+    assert name_in("GenerateName=yes\n#InitiatorName=iqn.x\n") == name_in("") == ""
+    assert shared(Seen({"n1": "iqn.a", "n2": "iqn.b", "n3": "", "n4": ""})) == []
+    (said,) = shared(Seen({"n1": "iqn.a", "n2": "iqn.b", "n3": "iqn.a"}))
+    assert said.startswith("n1 and n3 have the iSCSI initiator's name iqn.a")
 
 
 def test_cinder_hears_every_node() -> None:
