@@ -112,7 +112,7 @@ class Board:
             part.waiting = ()
 
     def _on_decided(self, event: Event, _: str) -> list[Text]:
-        reasons = event.data["reasons"] or ["nothing is to be done"] * (not event.data["parts"])
+        reasons = event.data["reasons"] or ["nothing is to be done here"] * (not event.data["parts"])
         return [Text.assemble(("  " + event.path, "bold"), " decided: ", mask(reason)) for reason in reasons]
 
     def _on_part_end(self, event: Event, encoding: str) -> list[Text]:

@@ -350,7 +350,7 @@ class _Run:
             self.state.cut.wait(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         if problems and self.pending:
-            assumed += [f"that this would hold by then: {problem}" for problem in problems]
+            assumed += [f"that this would be over by then: {problem}" for problem in problems]
             problems = ()
         self.emit("barrier", path, ok=not problems, problems=problems)
         return problems

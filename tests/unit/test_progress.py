@@ -102,7 +102,7 @@ def test_waits_decisions_and_interruptions_are_lines() -> None:
     assert "galera.form begins, a dry run (run r1)\n" in said
     assert "the lock waits: db1 is locked by root@here\n" in said
     assert "elect decided: db1 goes first\n" in said
-    assert "again decided: nothing is to be done\n" in said
+    assert "again decided: nothing is to be done here\n" in said
     assert "stopping: nothing new begins" in said
 
 
