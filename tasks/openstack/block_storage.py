@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
 
-    Services = tuple[tuple[str, str, bool], ...]  # host, what it is, and whether Cinder hears it
-
+Services = tuple[tuple[str, str, bool], ...]  # host, what it is, and whether Cinder hears it
 SCHEDULER, VOLUME = "cinder-scheduler", "cinder-volume"
 # Of Debian's package, where it is there: beside another with the same words tgt would complain at each start.
 TARGETS = "/etc/tgt/conf.d/cinder_tgt.conf"
