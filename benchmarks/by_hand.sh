@@ -9,8 +9,11 @@ first=${1%%=*}
 datadir=/var/lib/mysql/mysql_data
 on() { host=$1; shift; ssh -F "$config" -o ControlMaster=auto -o "ControlPath=$folder/%n" -o ControlPersist=60 "$host" "$@"; }
 status() { on "$1" "mariadb -N -e \"SHOW GLOBAL STATUS LIKE 'wsrep_$2'\"" | cut -f2; }
+# Debian upgrades the system tables behind a start: what is written meanwhile may hang (docs/galera.md), so that is waited for.
+upgrading() { on "$1" 'pgrep -x "debian-start|mariadb-upgrade|mysql_upgrade"' >/dev/null; }
 synced() { # host size
-    until [ "$(status "$1" local_state_comment 2>/dev/null)" = Synced ] && [ "$(status "$1" cluster_size)" = "$2" ]; do sleep 0.2; done
+    until [ "$(status "$1" local_state_comment 2>/dev/null)" = Synced ] && [ "$(status "$1" cluster_size)" = "$2" ] \
+        && ! upgrading "$1"; do sleep 0.2; done
 }
 
 for name in $names; do
