@@ -129,11 +129,16 @@ def test_fifty_megabytes_with_both_streams(shell: ShellConnection) -> None:
     assert answers(shell)
 
 
-def test_environment_is_known(shell: ShellConnection) -> None:
-    """A known locale, sbin in PATH, no frontend set, the root folder."""
-    output = shell.run(sh('echo "$LC_ALL $PWD ${DEBIAN_FRONTEND-unset}"; echo "$PATH"'), timeout=10)
-    assert output.lines[0] in {"C.UTF-8 / unset", "C / unset"}
+def test_environment_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known locale (C, with UTF-8 for characters) whatever the login sets, sbin in PATH, no frontend set, the root folder."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LC_NUMERIC", "LANG", "LANGUAGE"):
+        monkeypatch.setenv(name, "de_DE.UTF-8")
+    shell = ShellConnection(LocalWay())
+    output = shell.run(sh('echo "$PWD ${DEBIAN_FRONTEND-unset}"; echo "$PATH"; env | grep -E "^(LANG|LC_)" | sort'), timeout=10)
+    shell.close()
+    assert output.lines[0] == "/ unset"
     assert "/usr/sbin" in output.lines[1].split(":")
+    assert output.lines[2:] in (["LANG=C", "LC_CTYPE=C.UTF-8"], ["LANG=C", "LC_CTYPE=C"])
 
 
 @pytest.mark.parametrize(
