@@ -13,8 +13,11 @@ _WIDEST_VALUE = 200
 
 
 def last_values(report: Report) -> dict[str, Any]:
-    """Host to what its last task answered, as plain data, in the last stage: nothing of a dry run or one that failed early."""
-    if report.dry_run or not (report.ok or len(report.stages) == 1):
+    """Host to what its last task answered, as plain data, in the last stage.
+
+    Nothing of a dry run, of one that failed early, or of what a plan saw that refused: its reason says what matters.
+    """
+    if report.dry_run or not (report.ok or [stage.kind for stage in report.stages] == ["stage"]):
         return {}
     return {
         host.host: masked(plain(host.tasks[-1].value))

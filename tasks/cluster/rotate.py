@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
 
 _NATIVE = "mysql_native_password"
+_NEW = "the new password alone"
+_BOTH = "the new password and the old one, until this is run with finish=yes once its clients have the new one"
 
 
 def rotate(*, user: str, finish: bool = False) -> Chain:
@@ -38,9 +40,10 @@ def rotate(*, user: str, finish: bool = False) -> Chain:
     return Chain("galera.rotate", Plan("user", observe_member, partial(on_one_member, tasks=(task,), name="rotate"), DB))
 
 
-def new_password(task: Task, *, user: str, finish: bool) -> Result[tuple[str, ...]]:
-    """The user's ways to log in, on one member, for all. The value: the user with its hosts. Raises Refused where there is
-    no such user, or it would be finished before it was begun.
+def new_password(task: Task, *, user: str, finish: bool) -> Result[dict[str, str]]:
+    """The user's ways to log in, on one member, for all. The value: the user with each of its hosts, to what lets it in.
+
+    Raises Refused where there is no such user, or it would be finished before it was begun.
     """
     node = Node(task)
     galera, _ = member_of(node)
@@ -49,6 +52,7 @@ def new_password(task: Task, *, user: str, finish: bool) -> Result[tuple[str, ..
         what = "no user " + repr(user) if galera.product == "mariadb" else "no second password for a user of Percona"
         raise Refused(f"{node.name}: the inventory has {what}. Users stand in galera: users.")
     sql = Sql(node)
+    left: dict[str, str] = {}
     for one in found:
         label = f"{one.name}@{one.host}"
         query = "SELECT Priv FROM mysql.global_priv WHERE User = %s AND Host = %s"
@@ -56,12 +60,14 @@ def new_password(task: Task, *, user: str, finish: bool) -> Result[tuple[str, ..
         if not rows:
             raise Refused(f"{node.name}: the database has no user {label}: galera.form makes it.")
         wanted = native_hash(one.password.reveal())
-        ways = wanted_ways(json.loads(rows[0]["Priv"]), wanted, label, finish=finish)
+        privileges = json.loads(rows[0]["Priv"])
+        ways = wanted_ways(privileges, wanted, label, finish=finish)
+        left[label] = _NEW if len(ways or hashes(privileges, label)) == 1 else _BOTH
         if ways:
             via = " OR ".join([f"{_NATIVE} USING %s"] * len(ways))
             what = f"{label} logs in with the new password{'' if finish else ' and with the old one'}"
             sql.change(f"ALTER USER %s@%s IDENTIFIED VIA {via}", one.name, one.host, *ways, what=what, repeatable=True)
-    return node.done(tuple(f"{one.name}@{one.host}" for one in found))
+    return node.done(left)
 
 
 def hashes(privileges: Mapping[str, Any], label: str) -> list[str]:

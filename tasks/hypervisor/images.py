@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
     from nornir_stack.tasks.hypervisor.settings import Image
 
-RECIPE = "1"  # change it whenever what the script below makes of the same packages changes
+RECIPE = "2"  # change it whenever what the script below makes of the same packages changes
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "mke2fs": "e2fsprogs",
@@ -58,7 +58,8 @@ trap 'rm -rf -- "$unpacked"' EXIT
 cd -- "$unpacked"
 cat > files.tar
 "$@" </dev/null
-rm -f tree/etc/ssh/ssh_host_* tree/etc/hostname tree/etc/resolv.conf tree/var/lib/dbus/machine-id
+rm -f tree/etc/ssh/ssh_host_* tree/etc/hostname tree/etc/resolv.conf tree/var/lib/dbus/machine-id \
+    tree/etc/iscsi/initiatorname.iscsi
 for timer in apt-daily apt-daily-upgrade; do rm -f "tree/etc/systemd/system/timers.target.wants/$timer.timer"; done
 tar -x -f files.tar -C tree --no-same-owner
 used=$(du -sm tree | cut -f1)

@@ -11,7 +11,7 @@ import pytest
 
 from nornir_stack.tasks.cluster.change import grow, replace, shrink
 from nornir_stack.tasks.cluster.roll import roll
-from nornir_stack.tasks.cluster.rotate import rotate
+from nornir_stack.tasks.cluster.rotate import new_password, rotate
 from nornir_stack.tasks.cluster.schema import schema
 from nornir_stack.tasks.cluster.status import METRICS, status
 from nornir_stack.tasks.loadbalancer.deploy import deploy
@@ -245,7 +245,8 @@ def test_a_password_without_an_outage(cluster: Balanced) -> None:
     for old, new in ((PASSWORD, "another"), ("another", PASSWORD)):
         file.write_text(new)
         assert "without finish first" in " ".join(problems(cluster.run(rotate(user="app", finish=True))))
-        well(cluster.run(rotate(user="app")))
+        report = well(cluster.run(rotate(user="app")))
+        assert report.value(new_password, "db1")["app@%"].endswith("finish=yes once its clients have the new one")
         assert (lets_in(old), lets_in(new)) == ([True] * 3, [True] * 3)
         assert well(cluster.run(rotate(user="app"))).changed == ()
         well(cluster.run(rotate(user="app", finish=True)))

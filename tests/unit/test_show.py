@@ -7,6 +7,7 @@ import io
 import re
 from html.parser import HTMLParser
 
+import pytest
 from rich.console import Console
 
 from nornir_stack.results import Attempt, HostReport, Report, StageReport, Status, TaskReport
@@ -147,6 +148,14 @@ def test_what_all_hosts_agree_on_is_said_once() -> None:
     """What was seen at the end: equal values together, others host by host."""
     assert value_rows(GOOD) == [("size", "3", "all 2"), ("name", "db1", "db1"), ("name", "db2", "db2")]
     assert value_rows(BAD) == []
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("stage", 3), ("plan", 0)])
+def test_what_a_failed_run_saw(kind: str, rows: int) -> None:
+    """A task that failed on one host still shows the others' answers; a plan that refused shows its reason alone."""
+    hosts = (*SEEN, HostReport("db3", Status.FAILED, tasks=(FAILED,)))
+    failed = dataclasses.replace(GOOD, stages=(StageReport("look", kind, Status.FAILED, hosts, ("refused",)),))
+    assert len(value_rows(failed)) == rows
 
 
 def test_lines_in_files_are_not_wrapped_and_have_no_codes() -> None:
