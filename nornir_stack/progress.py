@@ -125,7 +125,10 @@ class Board:
         head = Text.assemble((f"{mark_of(status, encoding)} ", style_of(status)), (event.path, "bold"))
         head.append(f"  {counts or status}  {elapsed(event.at - part.since)}", style_of(status) if status.bad else "")
         bad = [(name, line) for name, line in part.hosts.items() if line.status and line.status.bad]
-        more = [Text.assemble(("    " + name, "bold"), (f" {line.status}: ", "red"), mask(line.error)) for name, line in bad]
+        more = [
+            Text.assemble(("    " + name, "bold"), (f" {line.status}: ", "red"), mask(line.error).removeprefix(f"{name}: "))
+            for name, line in bad
+        ]
         if not more:
             more = [Text.assemble("    ", (mask(problem), "red")) for problem in event.data["problems"]]
         return [head, *more]

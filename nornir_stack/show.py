@@ -161,7 +161,8 @@ def _trouble(stage: StageReport, host: HostReport) -> Text:
     task = next((task for task in host.tasks if task.status.bad), None)
     where = f"{stage.name}, {task.task}" if task else stage.name
     line = Text.assemble((host.host, "bold"), " ", (str(host.status), style_of(host.status)), f" in {where}: ")
-    line.append(host.error or host.reason or "it said nothing")
+    said = host.error or host.reason or "it said nothing"
+    line.append(said.removeprefix(f"{host.host}: "))
     if task and len(task.attempts) > 1:
         line.append(f" (after {len(task.attempts)} attempts)", "dim")
     return line
@@ -169,7 +170,8 @@ def _trouble(stage: StageReport, host: HostReport) -> Text:
 
 def _said(problem: str, shown: str) -> bool:
     # a stage's problem that only repeats a host's error: `db2 failed: ...`
-    return problem.partition(": ")[2] in shown
+    name = problem.partition(" ")[0]
+    return problem.partition(": ")[2].removeprefix(f"{name}: ") in shown
 
 
 def _left_out(report: Report) -> list[Text]:

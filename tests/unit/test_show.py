@@ -158,6 +158,14 @@ def test_what_a_failed_run_saw(kind: str, rows: int) -> None:
     assert len(value_rows(failed)) == rows
 
 
+def test_a_host_is_named_once() -> None:
+    """An error that begins with its host's name, as it must where it stands alone, does not repeat it in the report."""
+    failed = HostReport("db3", Status.FAILED, tasks=(dataclasses.replace(FAILED, error="db3: its disk is full"),))
+    stages = (StageReport("look", "stage", Status.FAILED, (failed,), ("db3 failed: db3: its disk is full",)),)
+    lines = [line.strip() for line in text_of(dataclasses.replace(GOOD, stages=stages)).splitlines() if "disk" in line]
+    assert lines == ["db3 failed in look, configure: its disk is full (after 2 attempts)"]
+
+
 def test_lines_in_files_are_not_wrapped_and_have_no_codes() -> None:
     """A long error can be found with grep; no blanks at the ends of lines."""
     lines = text_of(BAD).splitlines()

@@ -6,8 +6,9 @@ declared order, so 3 and 5 members are taken as combinations, each in an order o
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
-from itertools import chain, combinations_with_replacement, product
+from itertools import chain, combinations_with_replacement, islice, product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -267,6 +268,30 @@ FIVES = turned(combinations_with_replacement(FEW, 5))
 def test_no_decision_breaks_a_rule(fleets: Iterable[tuple[Variant, ...]], keeping: bool) -> None:
     """In every combination of states the invariants hold, and exactly a complete cluster is healthy and left alone."""
     broken = chain.from_iterable(judged(fleet, keeping=keeping) for fleet in fleets)
+    first = [sentence for sentence, _ in zip(broken, range(20), strict=False)]
+    assert first == []
+
+
+FIVE_POSITIONED = ("synced", "synced new", "alone", "outside", "down", "down flag", "recovered")
+FIVE_WITH_UUID = ("starting", "silent", "crashed")
+FIVE_OTHERS = ("unsafe", "never schemas=app", "empty", "gone", "lost")
+OF_FIVE = [
+    *(variant(word, letter, rank) for word in FIVE_POSITIONED for letter, rank in (("A", 1), ("A", 2), ("A", 3), ("B", 2))),
+    *(variant(word, letter) for word in FIVE_WITH_UUID for letter in SIDES),
+    *map(variant, FIVE_OTHERS),
+]
+PARTS = 8  # so that several processes share them
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_five_members_in_fifteen_states(part: int, campaign: bool, seed: int) -> None:
+    """Every five of 15 sorts, crossed with the histories and their ranks, by --campaign; else some, and some of all sorts."""
+    if campaign:
+        fleets: Iterable[tuple[Variant, ...]] = islice(combinations_with_replacement(OF_FIVE, 5), part, None, PARTS)
+    else:
+        draw = random.Random(f"{seed} {part}")  # noqa: S311  a sample, no secret
+        fleets = (tuple(draw.choices(sorts, k=5)) for sorts in (OF_FIVE, SYMMETRIC) for _ in range(500))
+    broken = chain.from_iterable(judged(fleet, keeping=False) for fleet in turned(fleets))
     first = [sentence for sentence, _ in zip(broken, range(20), strict=False)]
     assert first == []
 
