@@ -151,16 +151,21 @@ while [ -d "$S" ]; do sleep 0.2; done
 : >"$LOCK"
 """
 
+# Who was killed between the folder and the timer has done nothing: the steps are begun after that, with `out`.
 _ARM = """
 set -e
+never_begun() {
+    [ ! -e "$S/out" ] && [ ! -e "$S/verdict" ] && ! systemctl is-active -q "$U.timer" "$U.service" "$U-apply.service"
+}
 umask 077
 [ -d /run/systemd/system ] || exit 76
 mkdir -p "$H"
 exec 7>>"$LOCK-arming"
 flock 7
-if [ -d "$S" ]; then cat "$S/about"; exit 75; fi
 N=$S.new
 rm -rf -- "$N"
+if [ -d "$S" ] && never_begun; then mv -T -- "$S" "$N"; rm -rf -- "$N"; fi
+if [ -d "$S" ]; then cat "$S/about"; exit 75; fi
 mkdir -p "$N/files"
 armed=
 trap 'rm -rf -- "$N"; [ "$armed" ] || { stop_units; rm -f -- $units; rm -rf -- "$S"; }' EXIT

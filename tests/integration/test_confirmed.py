@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -325,6 +326,17 @@ def test_the_controller_killed_before_it_confirmed(lab: Lab, nr: Nornir, killed:
     assert state(lab) == before
     assert lab.enter("n1", "flock", "-n", undo.LOCK, "true").returncode == 0
     assert "undone (timer)" in inside(lab, f"cat {undo.RECORD}/log")
+
+
+def test_who_was_killed_before_the_timer_ran(lab: Lab, nr: Nornir) -> None:
+    """Such a change has done nothing and waits for nobody: the next one clears it away; one that waits is left alone."""
+    killed = undo.arm(undo.Change([ip("link", "set", "host0", "down")], [], [], WITHIN, "somebody"))
+    killed = killed.replace("systemd-run ", "kill -KILL $$; ", 1)
+    assert lab.enter("n1", "sh", "-c", killed).returncode == -signal.SIGKILL
+    assert inside(lab, f"cat {undo.STATE}/about") == "somebody"
+    before = state(lab)
+    do(nr, command("true"))
+    assert (state(lab), left_over(lab)) == (before, "")
 
 
 def test_in_a_chain_the_lock_is_kept(lab: Lab, nr: Nornir) -> None:
