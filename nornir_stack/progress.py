@@ -112,7 +112,8 @@ class Board:
             part.waiting = ()
 
     def _on_decided(self, event: Event, _: str) -> list[Text]:
-        reasons = event.data["reasons"] or ["nothing is to be done here"] * (not event.data["parts"])
+        nothing = not event.data["parts"] and not event.data["unseen"]  # of whom nobody knows what is to be done there
+        reasons = event.data["reasons"] or ["nothing is to be done here"] * nothing
         return [Text.assemble(("  " + event.path, "bold"), " decided: ", mask(reason)) for reason in reasons]
 
     def _on_part_end(self, event: Event, encoding: str) -> list[Text]:

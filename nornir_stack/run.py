@@ -241,7 +241,7 @@ class _Run:
         else:
             assumed = ("that what was seen before the pending changes still holds after them",) if self.pending else ()
             parts = [part.name for part in chain.parts]
-            self.emit("decided", path, reasons=tuple(map(mask, chain.reasons)), parts=parts)
+            self.emit("decided", path, reasons=tuple(map(mask, chain.reasons)), parts=parts, unseen=tuple(seen.missing))
         report = StageReport(
             path,
             "plan",

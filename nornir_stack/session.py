@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-OPEN_SECONDS = 15.0  # for a shell on a connection that stands; sudo may ask a directory service
+OPEN_SECONDS = 30.0  # for a shell on a connection that stands; sudo may ask a directory service, and a node be slow
 _PIECE = 1 << 18
 
 

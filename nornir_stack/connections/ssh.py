@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nornir.core.configuration import Config
 
 CONNECT_SECONDS = 10.0
+_CHANNEL_SECONDS = 30.0  # PAM may start a user's systemd first; a connection that hangs is noticed by its keepalives
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 3
 _USER_CONFIG = Path("~/.ssh/config")
 _EXTRAS = frozenset({"known_hosts", "client_keys", "config", "sudo", "sudo_password", "connect_timeout"})
@@ -40,7 +41,7 @@ class SshPlugin:
     | `config` | list of paths of ssh_config files | ~/.ssh/config |
     | `sudo` | become root by sudo | yes, unless the login is root |
     | `sudo_password` | str or Secret that sudo wants | none |
-    | `connect_timeout` | seconds until the login must be done, and a further channel opened | 10 |
+    | `connect_timeout` | seconds until the login must be done, and a further channel opened | 10; 30 |
     """
 
     connection: ShellConnection
@@ -62,7 +63,7 @@ class SshPlugin:
             raise UsageError(f"ssh has no option {unknown[0]!r}; it has: {', '.join(sorted(_EXTRAS))}")
         if not hostname:
             raise UsageError("ssh needs a hostname")
-        seconds = float(extras.get("connect_timeout", CONNECT_SECONDS))
+        seconds = float(extras.get("connect_timeout", _CHANNEL_SECONDS))
         way = SshWay(_connected(hostname, username, password, port, extras), seconds)
         sudo = extras.get("sudo")
         become = way.user != "root" if sudo is None else bool(sudo)
@@ -115,7 +116,7 @@ def _options(
 class SshWay:
     """An SSH connection that stands."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, seconds: float = CONNECT_SECONDS) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, seconds: float = _CHANNEL_SECONDS) -> None:
         self._connection, self._seconds = connection, seconds
         self.user = str(connection.get_extra_info("username"))
         self.name = "{}:{}".format(*connection.get_extra_info("peername")[:2])

@@ -95,14 +95,16 @@ def test_waits_decisions_and_interruptions_are_lines() -> None:
     said = plain(
         Event("run", data={"chain": "galera.form", "run": "r1", "dry_run": True, "hosts": ()}),
         Event("waiting", data={"problems": ["db1 is locked by root@here"]}),
-        Event("decided", "elect", data={"reasons": ["db1 goes first"], "parts": ["join db1"]}),
-        Event("decided", "again", data={"reasons": [], "parts": []}),
+        Event("decided", "elect", data={"reasons": ["db1 goes first"], "parts": ["join db1"], "unseen": []}),
+        Event("decided", "again", data={"reasons": [], "parts": [], "unseen": []}),
+        Event("decided", "blind", data={"reasons": [], "parts": [], "unseen": ["db2"]}),
         Event("interrupt", data={"cut": False}),
     )
     assert "galera.form begins, a dry run (run r1)\n" in said
     assert "the lock waits: db1 is locked by root@here\n" in said
     assert "elect decided: db1 goes first\n" in said
     assert "again decided: nothing is to be done here\n" in said
+    assert "blind" not in said
     assert "stopping: nothing new begins" in said
 
 
