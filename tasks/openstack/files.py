@@ -76,6 +76,8 @@ def cinder_volume(plane: Plane, address: str, group: str, backend: str) -> Files
         "volume_driver": driver,
         "volume_backend_name": VOLUME_BACKEND,
         "volume_group": group,
+        # Cinder's own is 20 times what there is: a thin pool that is full breaks the file systems of all its volumes
+        "max_over_subscription_ratio": "1.0",
         "target_protocol": "iscsi",
         # the helper has to be the one that is installed: the notebook's failure of the iSCSI type
         "target_helper": "tgtadm",

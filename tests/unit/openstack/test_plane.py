@@ -190,6 +190,7 @@ def test_hosts_with_a_volume_group_bring_cinder() -> None:
     made = flat(files.cinder_volume(plane, "10.0.0.12", "cinder-volumes", "lvm"))
     assert made["cinder.conf lvm target_ip_address"] == made["cinder.conf DEFAULT my_ip"] == "10.0.0.12"
     assert made["cinder.conf lvm target_helper"] == "tgtadm"
+    assert made["cinder.conf lvm max_over_subscription_ratio"] == "1.0"
     for sections in (*files.cinder(plane).values(), *files.cinder_volume(plane, "10.0.0.12", "g", "lvm").values()):
         for keys in sections.values():
             for key, value in keys.items():
