@@ -26,6 +26,7 @@ SHORTEST = 3.0  # seconds; less than a login over a slow way takes
 # What a login is given, again and again; twice as long where that was too short: over a line of 600 ms it takes 7 seconds.
 _LOGIN_SECONDS, _LONGEST_LOGIN = 5.0, 20.0
 _UNDO_SECONDS = 30.0  # what a node may take to restore itself, before it is called unreachable
+_LONGEST_UNDO_SECONDS = 240.0  # beyond that, while it says that it is at it: its restoring commands have two minutes
 _SEND_SECONDS = 20.0
 _PAUSE = 0.2
 
@@ -239,6 +240,7 @@ class _Confirming:
     def _explain(self, locks: dict[str, str]) -> None:
         """Wait until the node has restored itself, and raise Undone with why. Returns where it was confirmed after all."""
         self._end = max(self._end, time.monotonic()) + _UNDO_SECONDS
+        last = self._end + _LONGEST_UNDO_SECONDS
         why, seen = self._last, ""
         while time.monotonic() < self._end:
             with suppress(ConnectionFailed):
@@ -249,6 +251,8 @@ class _Confirming:
                     raise Locked(error.where, holder) from None
                 now = self._state(shell)
                 seen = now.word
+                if seen == "undoing":
+                    self._end = min(time.monotonic() + _UNDO_SECONDS, last)
                 if self._sent and seen == "confirmed":
                     self._ask(shell, undo.CONFIRM)  # tidies up
                 if self._sent and seen in {"confirmed", "none"}:
@@ -258,7 +262,9 @@ class _Confirming:
                 if seen == "undone":
                     self._tell(shell, now, why)
             self._pause()
-        known = "the change waits there, and nobody confirmed it" if seen == "waits" else "whether it did so is not known"
+        known = {"waits": "the change waits there, and nobody confirmed it", "undoing": "it was still at it"}.get(
+            seen, "whether it did so is not known"
+        )
         raise ConnectionFailed(
             f"{self._node.name} was not seen to undo the change of its network by itself within {_UNDO_SECONDS:g} s of the time"
             f" for it, and {known}: look at its console ({undo.STATE}). Before: {mask(why)}"

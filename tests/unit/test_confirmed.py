@@ -56,6 +56,7 @@ def confirm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeShell]:
     """Confirm a change by a fake shell; no wait is longer than a moment."""
     monkeypatch.setattr(confirmed_module, "_PAUSE", 0.001)
     monkeypatch.setattr(confirmed_module, "_UNDO_SECONDS", 0.05)
+    monkeypatch.setattr(confirmed_module, "_LONGEST_UNDO_SECONDS", 0.2)
 
     def run(looks: list[str], answer: int | str = 0, check: Any = None, *, owned: bool = False) -> FakeShell:
         shell = FakeShell(looks, answer, owned=owned)
@@ -134,11 +135,20 @@ def test_an_undo_that_failed_is_told(confirm: Callable[..., FakeShell]) -> None:
     assert "no way out" in str(failed.value)
 
 
-@pytest.mark.parametrize("state", ["waits -", "arming", "undoing"])
-def test_a_node_that_never_ends(confirm: Callable[..., FakeShell], state: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "told"), [("waits -", "nobody confirmed it"), ("arming", "is not known"), ("undoing", "still at it")]
+)
+def test_a_node_that_never_ends(confirm: Callable[..., FakeShell], state: str, told: str) -> None:
     """Steps without an end, and a timer that does not come: the change's own time bounds it, and what is unknown is said."""
-    with pytest.raises(ConnectionFailed, match="nobody confirmed it" if state == "waits -" else "is not known"):
+    with pytest.raises(ConnectionFailed, match=told):
         confirm([state])
+
+
+def test_a_node_that_takes_its_time_to_undo(confirm: Callable[..., FakeShell], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it says that it is at it, it is waited for beyond the usual time."""
+    monkeypatch.setattr(confirmed_module, "_LONGEST_UNDO_SECONDS", 60.0)
+    with pytest.raises(Undone, match="former network again"):
+        confirm(["waits 0", *["undoing"] * 60, "undone 0 timer"], check=lambda _: ["no way out"])
 
 
 # The scripts themselves, in a folder of the test and without systemd.
