@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # reads none.
 INLINE_STDIN = 16 * 1024
 
-# The locale is C with UTF-8 for characters only: LC_ALL=C.UTF-8 would make every program open a dozen files, which was a
-# third of what a short command costs.
+# The locale is C with UTF-8 for characters only: LC_ALL=C.UTF-8 would make every program open a dozen files, a tenth or more
+# of what a short command costs.
 # `_e` prints the marks at the end. A command may have made the pipe non-blocking, hence the loops.
 # `_r NONCE WORD...` runs a command with fd 3 as its stdin.
 # `_l` asks who could still write into the pipes: a process younger than the command that holds one of them. A daemon that
