@@ -11,7 +11,7 @@ from nornir_stack.files import edited_ini
 from nornir_stack.inventory.networks import networks_of
 from nornir_stack.node import Node
 from nornir_stack.settings import dotted
-from nornir_stack.tasks.networking import bonds, ovs
+from nornir_stack.tasks.networking import bonds, ovs, vlans
 from nornir_stack.tasks.networking.bridge import AGENT, AGENT_INI, mapped
 from nornir_stack.tasks.networking.cards import pinned
 from nornir_stack.tasks.networking.check import wrong
@@ -187,12 +187,13 @@ def _removals(node: Node, files: Files, record: Record) -> list[Command | File]:
 
 def actions(manager: Manager, wanted: Links, now: NodeNetwork, names: Sequence[str], written: bool) -> list[Command]:
     """What makes the node as the files say: Open vSwitch first, for its devices carry addresses."""
-    mine = [name for name in devices(wanted) if name in names]
+    anew = vlans.concerned(wanted, now)
+    mine = [name for name in devices(wanted) if name in names or name in anew]
     # Open vSwitch takes no device that is a port of the kernel's
     into = [name for name in devices(wanted) if in_ovs(name, wanted) and name in now.links]
     kernel = [name for name in into if now.links[name].master not in {"", "ovs-system"}]
     acts = [command("ip", "link", "set", "dev", name, "nomaster") for name in kernel]
-    acts += ovs.steps(wanted, now)
+    acts += ovs.steps(wanted, now) + vlans.steps(wanted, now)
     if manager.name == "networkmanager":  # which does it itself, and leaves the ports to be brought up
         ports = [port for name in bonds.other(wanted, now) for port in wanted.links[name].ports]
         mine += [name for name in devices(wanted) if name in ports and name not in mine]
@@ -217,6 +218,7 @@ def undoing(manager: Manager, wanted: Links, now: NodeNetwork, record: Record) -
                 label=f"ip link delete {' '.join(new)}",
             )
         )
+    acts += vlans.restore(wanted, now)
     former = [link for path in record.files if (link := manager.link_of(path)) in now.links]
     deleted = [name for name in record.devices if name not in wanted.links and name in now.links]
     acts += ovs.again([name for name in deleted if name in now.bridges], now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import libvirt
@@ -41,11 +41,12 @@ class Site:
     hypervisors: dict[str, dict[str, Any]]
     machines: dict[str, dict[str, Any]]
     key: str = ""
+    cidrs: Mapping[str, Any] = field(default_factory=lambda: CIDRS)
 
     def open(self) -> Nornir:
         """A Nornir object over the site as it is declared now."""
         register_connections()
-        defaults = Defaults(data={"networks": CIDRS})
+        defaults = Defaults(data={"networks": dict(self.cidrs)})
         groups = Groups({name: Group(name, defaults=defaults) for name in _ROLES})
         found = Hosts()
         for name, data in self.hypervisors.items():

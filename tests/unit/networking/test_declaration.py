@@ -12,10 +12,10 @@ import pytest
 from nornir_stack import schema
 from nornir_stack.errors import Refused
 from nornir_stack.inventory.networks import read_networks
-from nornir_stack.tasks.networking import bonds, ovs
+from nornir_stack.tasks.networking import bonds, ovs, vlans
 from nornir_stack.tasks.networking.check import wrong
 from nornir_stack.tasks.networking.differ import differences, problems, refuse
-from nornir_stack.tasks.networking.links import actions, files_of
+from nornir_stack.tasks.networking.links import actions, files_of, undoing
 from nornir_stack.tasks.networking.managers import MANAGERS, at_work, manager_of
 from nornir_stack.tasks.networking.observe import NodeNetwork, SeenBridge, SeenLink, SeenPort, SeenRoute, parse
 from nornir_stack.tasks.networking.order import complete
@@ -369,6 +369,29 @@ def test_a_bond_of_another_mode_is_given_its_own() -> None:
     assert [act.line.split(" ", 2)[0] for act in acts] == ["ip", "networkctl"]
     (alone,) = actions(MANAGERS["networkmanager"], BONDED, bond("balance-rr"), ["bond0"], written=False)
     assert alone.line.endswith("up nornir-stack-bond0 nornir-stack-eth2 nornir-stack-eth3")  # it does so itself
+
+
+def test_a_vlan_of_another_number_is_made_anew() -> None:
+    """It is made anew before the manager sees to it and to what stands on it; undone it has its former number."""
+    tagged = {"kind": "vlan", "over": "eth2", "vlan": 173}
+    wanted = complete(links(links={"data": tagged, "br0": {"kind": "bridge", "ports": ["data"]}}))
+    cards = {name: SeenLink(name, up=True) for name in ("eth2", "eth3")}
+    bridge = SeenLink("br0", "bridge", up=True)
+
+    def seen(over: str, number: int) -> NodeNetwork:
+        data = SeenLink("data", "vlan", up=True, master="br0", over=over, vlan=number)
+        return NodeNetwork(links={**cards, "br0": bridge, "data": data})
+
+    assert vlans.steps(wanted, seen("eth2", 173)) == []
+    for over, number in (("eth2", 172), ("eth3", 173)):
+        now = seen(over, number)
+        assert problems(wanted, now) == [f"data: it is VLAN {number} over {over}, not 173 over eth2"]
+        acts = actions(MANAGERS["networkd"], wanted, now, ["data"], written=True)
+        made = "ip link delete data; ip link add link eth2 name data type vlan id 173"
+        assert [act.line for act in acts] == [made, "networkctl reload, reconfigure data br0"]
+        back = undoing(MANAGERS["networkd"], wanted, now, Record())
+        made = f"ip link delete data; ip link add link {over} name data type vlan id {number}"
+        assert [act.line for act in back] == [made, "networkctl reload, reconfigure eth2 data br0"]
 
 
 LOOKED = """\
