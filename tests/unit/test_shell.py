@@ -61,6 +61,16 @@ def test_command_cannot_end_or_poison_the_shell(shell: ShellConnection, name: st
         assert answers(shell)
 
 
+@pytest.mark.parametrize("stdin", [None, "few", "x" * (INLINE_STDIN + 1)], ids=["none", "inline", "streamed"])
+@pytest.mark.parametrize("signal", ["TERM", "KILL", "SEGV"])
+def test_what_the_shell_says_of_a_command_that_was_killed_is_no_output_of_it(
+    shell: ShellConnection, signal: str, stdin: str | None
+) -> None:
+    """Its stderr has its own words and not the shell's `Killed`."""
+    output = shell.run(sh('echo mine >&2; kill "-$1" $$', signal, stdin=stdin), timeout=10)
+    assert (output.out, output.err, output.status > 128) == (b"", b"mine\n", True)
+
+
 def test_output_of_a_command_that_leaves_a_process_is_what_came_until_it_ended(shell: ShellConnection) -> None:
     """Late output is nobody's: neither this command's nor the next one's."""
     output = shell.run(sh("(sleep 0.05; echo late) & echo now"), timeout=10)
