@@ -158,9 +158,7 @@ def linked(*names: str, within: float = CONFIRM) -> Chain:
 def layout(name: str, number: int, mode: str | None = None) -> dict[str, Any]:
     """A VLAN for data over a bond of both cards."""
     bond = {"kind": "bond", "ports": ["eth1", "eth2"], **({"mode": mode} if mode else {})}
-    return {
-        "links": {"bond0": bond, "data": {"kind": "vlan", "over": "bond0", "vlan": number, "addresses": [DATA[name]]}}
-    }
+    return {"links": {"bond0": bond, "data": {"kind": "vlan", "over": "bond0", "vlan": number, "addresses": [DATA[name]]}}}
 
 
 def answered(site: Pair, count: int = 3) -> bool:
