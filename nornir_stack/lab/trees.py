@@ -232,7 +232,11 @@ def _install(tree: Path, repository: Path, packages: tuple[str, ...]) -> None:
     run("mount", "--bind", str(repository), str(tree / "srv/mirror"))
     try:
         in_tree(tree, "apt-get", "update", "-q")
-        in_tree(tree, "apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
+        install = ("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
+        try:
+            in_tree(tree, *install)
+        except LabError:  # Horizon's postinst failed now and then where it compresses its pages, and not when it ran again
+            in_tree(tree, *install)
         in_tree(tree, "apt-get", "clean")
     finally:
         unmount(tree / "srv/mirror")
