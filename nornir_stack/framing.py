@@ -1,9 +1,11 @@
 """How commands are put into one persistent POSIX shell, and how their output is found in its two streams. Pure.
 
-The shell reads scripts from its stdin. Each command runs in a session of its own (setsid), so that it can be ended with
-all that it started, and its output ends with a mark that holds a nonce which the command cannot know. The mark needs no
-line's end before it, so output is binary-safe. Output begins where the last one ended: a shell into whose streams something
-may still write is left.
+The shell reads scripts from its stdin. It leads a session, or sudo does for it (`Way.start`), and a command is in it: what
+is younger there than the command can be ended with it, and what earlier ones left is not touched. A session of its own for
+each (setsid) would cost a third of a short command; only those with a long stdin have one, since the shell's own helpers
+stand beside them. The output ends with a mark that holds a nonce which the command cannot know. The mark needs no line's end
+before it, so output is binary-safe. Output begins where the last one ended: a shell into whose streams something may still
+write is left.
 
 A connection may end in the middle of what is sent. Every script is one `{ ...; }`, which a shell reads to its end before it
 runs any of it, and no command begins before its stdin has arrived whole: half a file is not written, half a dump not loaded.
@@ -27,9 +29,13 @@ INLINE_STDIN = 16 * 1024
 # The locale is C with UTF-8 for characters only: LC_ALL=C.UTF-8 would make every program open a dozen files, a tenth or more
 # of what a short command costs.
 # `_e` prints the marks at the end. A command may have made the pipe non-blocking, hence the loops.
-# `_r NONCE WORD...` runs a command with fd 3 as its stdin.
+# A command may signal its process group, which is the shell's too: the shell ignores what it can (but PIPE, of which it dies
+# when the connection is gone), and each command takes its signals back. INT and QUIT are ignored in what runs behind `&`.
+# Ignored and not trapped: a trap interrupts `wait`, whose status is -1 then in some of bash's releases.
+# `_w NONCE PID` waits for a command; `_r NONCE WORD...` runs one in a session of its own, with fd 3 as its stdin.
 # `_l` asks who could still write into the pipes: a process younger than the command that holds one of them. A daemon that
 # let go of them does no harm. Younger are the pids from the command's to the kernel's last one: mostly none, or few.
+_SIGNALS = "HUP USR1 USR2 ALRM TERM"
 PRELUDE = r"""
 unset ENV BASH_ENV DEBIAN_FRONTEND
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -69,63 +75,78 @@ _l() {
     done
     return 1
 }
+trap '' INT QUIT %(signals)s
+_w() {
+    wait "$2" 2>/dev/null
+    _s=$?
+    if _l "$2"; then _e "$1" "$_s" 1; else _e "$1" "$_s" 0; fi
+}
 _r() {
     _n=$1
     shift
-    ( exec setsid -- "$@" ) <&3 3<&- &
-    _p=$!
-    wait "$_p" 2>/dev/null
-    _s=$?
-    if _l "$_p"; then _e "$_n" "$_s" 1; else _e "$_n" "$_s" 0; fi
+    ( trap - %(signals)s; exec setsid -- "$@" ) <&3 3<&- &
+    _w "$_n" $!
 }
-"""
+""".replace("%(signals)s", _SIGNALS)
 
-# Ends the command of the shell `shell`: its session, politely, and after two seconds by force. Zombies have ended: not
-# every PID 1 reaps at once. The command is found as the child in a session of its own, of the shell or of its subshell
-# (two rounds: a child may stand before its parent). A process in the background measures the time: on a busy machine one
-# look at all processes may take half a second, and counted looks would not end before this shell is given up.
-END_COMMAND = r"""
+# Ends the command of the shell `shell` with all that it started: politely, and after two seconds by force. Zombies have
+# ended: not every PID 1 reaps at once. `apart`: it is found as the child in a session of its own, of the shell or of its
+# subshell (two rounds: a child may stand before its parent). Else it is the shell's child, and what is younger than it in the
+# shell's session (a tick is 10 ms: then the pid tells) is its doing. A process in the background measures the time: on a busy
+# machine one look at all processes may take half a second, and counted looks would not end before this shell is given up.
+_END_COMMAND = r"""
+apart={apart}
 find() {{
     read -r line </proc/{shell}/stat || return
     set -- ${{line##*) }}
     own=$4
     family=" {shell} "
     leaders=
+    since=
     for round in 1 2; do
         for s in /proc/[0-9]*/stat; do
             read -r line <$s || continue
             set -- "${{line%% *}}" ${{line##*) }}
             case $family in *" $3 "*) ;; *) continue ;; esac
-            if [ "$5" = "$own" ]; then family="$family$1 "; else leaders="$leaders $5 "; fi
+            if [ "$5" != "$own" ]; then
+                leaders="$leaders $5 "
+            elif [ "$apart" ]; then
+                family="$family$1 "
+            elif [ ! "$since" ] || [ "${{21}}" -lt "$since" ]; then
+                since=${{21}} first=$1
+            fi
         done
     done
+}}
+ours() {{
+    case $leaders in *" $5 "*) return ;; esac
+    [ "$since" ] && [ "$5" = "$own" ] && [ "${{21}}" -ge "$since" ] || return
+    [ "${{21}}" -gt "$since" ] || [ "$1" -ge "$first" ]
 }}
 each() {{
     signal=$1
     found=
     for s in /proc/[0-9]*/stat; do
         read -r line <$s || continue
-        set -- ${{line##*) }}
-        [ "$1" != Z ] || continue
-        case $leaders in *" $4 "*) ;; *) continue ;; esac
-        s=${{s#/proc/}}
-        kill "-$signal" "${{s%/stat}}" && found=1
+        set -- "${{line%% *}}" ${{line##*) }}
+        [ "$2" != Z ] && ours "$@" && kill "-$signal" "$1" && found=1
     done
 }}
 timer=
 timed() {{
-    [ ! "$timer" ] || kill "$timer"
+    [ ! "$timer" ] || kill -KILL "$timer"
     sleep "$1" >/dev/null &
     timer=$!
 }}
 timed 3
-while find; [ ! "$leaders" ] && kill -0 "$timer"; do sleep 0.1; done
+while find; [ ! "$leaders$since" ] && kill -0 "$timer"; do sleep 0.1; done
 each TERM
 each CONT
 timed 2
 while each 0; [ "$found" ] && kill -0 "$timer"; do sleep 0.1; done
-kill "$timer"
+kill -KILL "$timer"
 each KILL
+kill -CONT {shell}
 """
 
 # The line behind the stdin (see STDIN_END) tells that it is whole; then the mark goes ahead of it to where the command waits.
@@ -133,7 +154,7 @@ each KILL
 _STREAMED = b"""{ echo %(mark)sb
 { { head -c %(size)d && read -r _ && echo %(mark)s >&8; } | tail -c %(size)d; } 8>&1 | {
     read -r _v && [ "$_v" = %(mark)s ] || exit 1
-    %(call)s 3<&0
+    _r %(mark)s %(words)s 3<&0
     cat >/dev/null
 } || exit 1
 }
@@ -155,12 +176,16 @@ def command_script(argv: Sequence[str], stdin: bytes, mark: str) -> bytes:
     Where `stdin` is longer than INLINE_STDIN, it is to be written once `Reply.began`, and STDIN_END behind it.
     """
     words = " ".join(map(shlex.quote, argv)).encode("utf-8", "surrogateescape")
-    call = b"_r %s %s" % (mark.encode(), words)
-    if not stdin:
-        return b"{ %s 3</dev/null\n}\n" % call
-    if len(stdin) <= INLINE_STDIN:
-        return b"{ printf %%b '%s' | %s 3<&0\n}\n" % (_escaped(stdin), call)
-    return _STREAMED % {b"mark": mark.encode(), b"size": len(stdin), b"call": call}
+    if len(stdin) > INLINE_STDIN:
+        return _STREAMED % {b"mark": mark.encode(), b"size": len(stdin), b"words": words}
+    call = b"( trap - %s; exec %s )" % (_SIGNALS.encode(), words)
+    given = b"printf %%b '%s' | %s" % (_escaped(stdin), call) if stdin else call + b" </dev/null"
+    return b"{ %s & _w %s $!\n}\n" % (given, mark.encode())
+
+
+def end_script(shell: int, *, streamed: bool) -> str:
+    """What another shell runs to end the command that the shell with the pid `shell` runs."""
+    return "{ " + _END_COMMAND.format(shell=shell, apart="1" if streamed else "") + " } 2>/dev/null"
 
 
 def shell_script(script: str, mark: str) -> bytes:

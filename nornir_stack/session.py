@@ -32,7 +32,10 @@ class Way(Protocol):
     @property
     def alive(self) -> bool: ...
     def start(self, line: str, received: Callable[[bytes, bool], None], ended: Callable[[], None]) -> Pipe:
-        """Start a shell command line; `received(data, stderr)` and `ended()` are called from the loop's thread."""
+        """Start a shell command line in a session of its own, as sshd does.
+
+        `received(data, stderr)` and `ended()` are called from the loop's thread.
+        """
 
     def open_socket(self, target: str | tuple[str, int]) -> socket.socket: ...
     def close(self) -> None: ...
@@ -51,6 +54,7 @@ class Call:
     def __init__(self, complete: Callable[[bytes, bool], bool], stdin: bytes = b"") -> None:
         self.complete = complete
         self.stdin = stdin
+        self.streamed = bool(stdin)
         self.woken = threading.Event()
         self.done = False
 

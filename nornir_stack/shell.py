@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nornir_stack import nodelock
 from nornir_stack.command import Command, Output
 from nornir_stack.errors import Cancelled, ConnectionFailed, ConnectionLost, Locked, StackError, TimedOut
-from nornir_stack.framing import END_COMMAND, INLINE_STDIN, Reply, command_script, nonce, shell_script
+from nornir_stack.framing import INLINE_STDIN, Reply, command_script, end_script, nonce, shell_script
 from nornir_stack.secret import reveal
 from nornir_stack.session import OPEN_SECONDS, Session
 
@@ -219,7 +219,7 @@ class ShellConnection:
         if self.alive and not session.ended:
             with suppress(ConnectionFailed):
                 aside = Session(self._way, self._sudo)
-                script = "{ " + END_COMMAND.format(shell=session.pid) + " } 2>/dev/null"
+                script = end_script(session.pid, streamed=call.streamed)
                 ending, _ = aside.exchange(shell_script(script, mark := nonce()), mark)
                 ending.woken.wait(_END_SECONDS)
                 aside.close()

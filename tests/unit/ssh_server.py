@@ -77,7 +77,7 @@ class _Guard(asyncssh.SSHServer):
 async def run_shell(process: asyncssh.SSHServerProcess[bytes]) -> None:
     """What sshd does: the command line by a shell, its three streams to the channel's, its stdin closed with the channel."""
     line = process.command or "exec sh"
-    transport, child = await asyncio.get_running_loop().subprocess_shell(lambda: _Child(process), line)
+    transport, child = await asyncio.get_running_loop().subprocess_shell(lambda: _Child(process), line, start_new_session=True)
     stdin = asyncio.ensure_future(_copy(process.stdin, transport.get_pipe_transport(0)))
     await child.exited.wait()
     with contextlib.suppress(asyncio.TimeoutError):  # a background process may hold the pipes for ever

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ NASTY = {
     "reads stdin to its end": ("cat; read x; head -c 10; true", 0),
     "kills itself": ("kill -KILL $$", 137),
     "kills its group": ("kill -TERM 0; sleep 10", 143),
+    "outlives what it sends to its group": ("trap '' TERM; kill -TERM 0; kill -TERM 0; sleep 0.1; exit 5", 5),
+    "does something else when its group is signalled": ("trap 'exit 8' HUP; kill -HUP 0; sleep 10", 8),
     "closes its streams": ("exec >&- 2>&- <&-; exit 4", 4),
     "leaves a quiet background process": ("sleep 3 >/dev/null 2>&1 &", 0),
     "leaves a loud background process": ("(sleep 0.05; echo late; echo late >&2; sleep 0.2; echo later) & exit 6", 6),
@@ -81,6 +84,27 @@ def test_background_process_is_not_killed(shell: ShellConnection) -> None:
     """A daemon that a command started lives on when the next commands run."""
     pid = int(shell.run(sh("sleep 30 >/dev/null 2>&1 & echo $!"), timeout=10).text)
     assert answers(shell)
+    assert runs(pid)
+    shell.run(command("kill", str(pid)), timeout=10)
+
+
+@pytest.mark.parametrize("stdin", [None, "few"], ids=["none", "inline"])
+def test_a_command_that_signals_its_group_ends_no_shell(shell: ShellConnection, stdin: str | None) -> None:
+    """What can be caught hits the command alone, whose status tells it; the shell is the same one as before."""
+    same = shell.run(sh("echo $PPID"), timeout=10).text
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGTERM):
+        assert shell.run(sh('kill "-$1" 0; sleep 10', str(int(number)), stdin=stdin), timeout=10).status == 128 + number
+        assert shell.run(sh("echo $PPID"), timeout=10).text == same
+
+
+def test_what_an_earlier_command_left_outlives_the_end_of_a_later_one(shell: ShellConnection) -> None:
+    """A daemon in the shell's session is older than the command that is ended with all that it started."""
+    pid = int(shell.run(sh("sleep 30 >/dev/null 2>&1 & echo $!"), timeout=10).text)
+    for script in ("sleep 60", "sleep 60 & sleep 61"):
+        with pytest.raises(TimedOut, match="and was ended"):
+            shell.run(sh(script), timeout=0.2)
+    with pytest.raises(TimedOut, match="and was ended"):
+        shell.run(sh("sleep 60", stdin="x" * (INLINE_STDIN + 1)), timeout=0.2)
     assert runs(pid)
     shell.run(command("kill", str(pid)), timeout=10)
 
@@ -152,7 +176,14 @@ def test_environment_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["sleep 60", "sleep 60 & sleep 61", "kill -STOP $$; sleep 60", "trap '' TERM; sleep 60 & wait; wait; sleep 60"]
+    "script",
+    [
+        "sleep 60",
+        "sleep 60 & sleep 61",
+        "kill -STOP $$; sleep 60",
+        "kill -STOP 0; sleep 60",
+        "trap '' TERM; sleep 60 & wait; wait; sleep 60",
+    ],
 )
 def test_timeout_ends_the_command_and_not_the_connection(shell: ShellConnection, tmp_path: Path, script: str) -> None:
     """TimedOut names the command; every process of it is gone; the connection answers."""
