@@ -2,10 +2,11 @@
 
 The shell reads scripts from its stdin. It leads a session, or sudo does for it (`Way.start`), and a command is in it: what
 is younger there than the command can be ended with it, and what earlier ones left is not touched. A session of its own for
-each (setsid) would cost a third of a short command; only those with a long stdin have one, since the shell's own helpers
-stand beside them. The output ends with a mark that holds a nonce which the command cannot know. The mark needs no line's end
-before it, so output is binary-safe. Output begins where the last one ended: a shell into whose streams something may still
-write is left.
+each (setsid) would cost a third of a short command. Only those with a long stdin have one, since the shell's own helpers
+stand beside them, and those of a shell with a terminal (sudo's use_pty), at which they could ask and wait for ever.
+
+The output ends with a mark that holds a nonce which the command cannot know. The mark needs no line's end before it, so output
+is binary-safe. Output begins where the last one ended: a shell into whose streams something may still write is left.
 
 A connection may end in the middle of what is sent. Every script is one `{ ...; }`, which a shell reads to its end before it
 runs any of it, and no command begins before its stdin has arrived whole: half a file is not written, half a dump not loaded.
@@ -32,6 +33,7 @@ INLINE_STDIN = 16 * 1024
 # A command may signal its process group, which is the shell's too: the shell ignores what it can (but PIPE, of which it dies
 # when the connection is gone), and each command takes its signals back. INT and QUIT are ignored in what runs behind `&`.
 # Ignored and not trapped: a trap interrupts `wait`, whose status is -1 then in some of bash's releases.
+# `_c` gives a command a session of its own where the shell has a terminal.
 # `_w NONCE PID` waits for a command; `_r NONCE WORD...` runs one in a session of its own, with fd 3 as its stdin.
 # `_l` asks who could still write into the pipes: a process younger than the command that holds one of them. A daemon that
 # let go of them does no harm. Younger are the pids from the command's to the kernel's last one: mostly none, or few.
@@ -75,6 +77,9 @@ _l() {
     done
     return 1
 }
+read -r _x </proc/$$/stat
+set -- ${_x##*) }
+if [ "$5" = 0 ]; then _c=; else _c='setsid --'; fi
 trap '' INT QUIT %(signals)s
 _w() {
     wait "$2" 2>/dev/null
@@ -178,7 +183,7 @@ def command_script(argv: Sequence[str], stdin: bytes, mark: str) -> bytes:
     words = " ".join(map(shlex.quote, argv)).encode("utf-8", "surrogateescape")
     if len(stdin) > INLINE_STDIN:
         return _STREAMED % {b"mark": mark.encode(), b"size": len(stdin), b"words": words}
-    call = b"( trap - %s; exec %s )" % (_SIGNALS.encode(), words)
+    call = b"( trap - %s; exec $_c %s )" % (_SIGNALS.encode(), words)
     given = b"printf %%b '%s' | %s" % (_escaped(stdin), call) if stdin else call + b" </dev/null"
     return b"{ %s & _w %s $!\n}\n" % (given, mark.encode())
 

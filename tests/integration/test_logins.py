@@ -10,6 +10,9 @@ import pytest
 from nornir.core.inventory import ConnectionOptions
 
 from nornir_stack.chain import Chain, Stage, do
+from nornir_stack.command import sh
+from nornir_stack.connections import shell_of
+from nornir_stack.errors import TimedOut
 from nornir_stack.secret import Secret
 from nornir_stack.select import everyone
 from nornir_stack.tasks.system.facts import facts
@@ -27,12 +30,13 @@ if TYPE_CHECKING:
 PASSWORD = 'Ops\' "pass" $HOME'
 USERS = r"""
 set -e
-for user in ops asked; do
+for user in ops asked pty; do
     useradd --create-home --shell /bin/sh "$user"
     install -d -m 700 -o "$user" "/home/$user/.ssh"
     install -m 600 -o "$user" /root/.ssh/authorized_keys "/home/$user/.ssh/authorized_keys"
 done
 printf '%s\n' "ops ALL=(ALL) NOPASSWD: ALL" "asked ALL=(ALL) ALL" >/etc/sudoers.d/ops
+printf '%s\n' "pty ALL=(ALL) NOPASSWD: ALL" "Defaults:pty use_pty" >/etc/sudoers.d/pty
 printf 'asked:%s\n' "$1" | chpasswd
 """
 # only the other node may ask its sshd
@@ -68,15 +72,30 @@ def key(lab: Lab) -> dict[str, Any]:
     return {"client_keys": [str(lab.spec.state / "id_ed25519")]}
 
 
-@pytest.mark.parametrize(("user", "extras"), [("ops", {}), ("asked", {"sudo_password": Secret(literal=PASSWORD)})])
+@pytest.mark.parametrize(("user", "extras"), [("ops", {}), ("asked", {"sudo_password": Secret(literal=PASSWORD)}), ("pty", {})])
 def test_sudo(lab: Lab, user: str, extras: dict[str, Any]) -> None:
     """A login that is not root becomes root by sudo, with a password where the node wants one; a second run changes nothing."""
-    value = "1" if user == "ops" else "0"
+    value = "0" if user == "asked" else "1"
     assert run(lab, "door", user, {**key(lab), **extras}, fresh=value).exit_code == 0
     assert lab.enter("door", "cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == value
     assert run(lab, "door", user, {**key(lab), **extras}, fresh=value).changed == ()
     told = lab.enter("door", "sh", "-c", 'grep -rF -- "$1" /var/log/[!j]* /root; journalctl | grep -F -- "$1"', "sh", PASSWORD)
     assert told.stdout == ""
+
+
+@pytest.mark.parametrize("user", ["ops", "pty"])
+def test_a_command_has_no_terminal_to_ask_at(lab: Lab, user: str) -> None:
+    """Not even where sudo makes one (use_pty, which is the default since sudo 1.9.14); and it is ended like any other."""
+    nr = nornir(lab, {"any": ["door"]})
+    nr.inventory.hosts["door"].username = user
+    shell = shell_of(nr.inventory.hosts["door"], nr.config)
+    assert shell.by_sudo
+    assert shell.run(sh("exec </dev/tty"), timeout=30).status
+    for stdin in (None, "few"):
+        with pytest.raises(TimedOut, match="and was ended"):
+            shell.run(sh("sleep 60 & sleep 61", stdin=stdin), timeout=0.5)
+    assert shell.run(sh("pgrep -x sleep"), timeout=30).out == b""
+    nr.close_connections()
 
 
 def test_sudo_refuses_a_wrong_password(lab: Lab) -> None:
