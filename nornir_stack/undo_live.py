@@ -1,6 +1,6 @@
 """Shell functions that save what the kernel has of a node's network as text, and bring it back: only what differs. Pure.
 
-Links (up or down, MTU, master), addresses, routes and rules of both families, and the packet filter (nftables, iptables).
+Links (up or down, MTU, master, a bond's MAC), addresses, routes and rules of both families, and the packet filter (nftables, iptables).
 Bridges, VLANs, bonds and pairs of veth that are gone are made again. Not saved: Open vSwitch, devices of other kinds, the
 VLANs of a bridge's ports, routes that a routing daemon or a router's advertisement brought, and tables of nftables that a
 process owns (`flags owner`: firewalld's), which nobody else can change.
@@ -14,7 +14,10 @@ links() {
         read -r mtu <"$d/mtu"
         master=-
         if [ -e "$d/master" ]; then master=$(readlink "$d/master"); master=${master##*/}; fi
-        echo "${d##*/} $((flags & 1)) $mtu $master"
+        # a bond takes that of the port that comes first to it, and its neighbours would go on with the former one
+        mac=-
+        if [ -d "$d/bonding" ]; then read -r mac <"$d/address"; fi
+        echo "${d##*/} $((flags & 1)) $mtu $master $mac"
     done
 }
 addresses() {
@@ -130,7 +133,7 @@ restore_firewall() {
     done
 }
 restore_links() {
-    without "$1/links" "$2/links" | while read -r dev up mtu master; do
+    without "$1/links" "$2/links" | while read -r dev up mtu master mac; do
         [ -e "/sys/class/net/$dev" ] || { echo "the device $dev is gone"; continue; }
         case $master in
             -)
@@ -146,6 +149,7 @@ restore_links() {
                 ip link set dev "$dev" master "$master"
                 ;;
         esac
+        if [ "$mac" != - ]; then ip link set dev "$dev" address "$mac"; fi
         ip link set dev "$dev" mtu "$mtu"
         if [ "$up" = 1 ]; then ip link set dev "$dev" up; else ip link set dev "$dev" down; fi
     done

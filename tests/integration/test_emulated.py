@@ -1,26 +1,33 @@
 """Two emulated machines with Debian's kernel, for what the kernel below lacks: VLANs and bonds, lines that are slow (netem),
-AppArmor at work, cards plugged in, cgroups v2 alone. The tests build on each other, in this order."""
+AppArmor at work, disks by iSCSI, cards plugged in, cgroups v2 alone. The tests build on each other, in this order."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
+import libvirt
 import pytest
 
 from nornir_stack.chain import Chain, Stage, do
 from nornir_stack.command import command, sh
 from nornir_stack.confirmed import Network, confirmed
 from nornir_stack.lab.identity import key_pair
+from nornir_stack.lab.machine import wait_for
 from nornir_stack.node import Node
 from nornir_stack.select import hosts
 from nornir_stack.tasks.hypervisor.infrastructure import infrastructure
 from nornir_stack.tasks.hypervisor.names import mac_of
 from nornir_stack.tasks.networking.deploy import deploy
 from nornir_stack.tasks.networking.links import links
+from nornir_stack.tasks.openstack.initiator import initiator
 from nornir_stack.tasks.system.clock import clock
+from nornir_stack.tasks.system.disk import data_disk
 from nornir_stack.tasks.system.facts import facts
+from nornir_stack.tasks.system.mounts import requires_mount
 from nornir_stack.tasks.system.services import restart, service
 from nornir_stack.tasks.system.swap import swap_file
 from tests.integration.hypervisors import Site, problem, sockets
@@ -29,7 +36,6 @@ from tests.integration.test_infrastructure import IMAGES, WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from nornir.core import Nornir
     from nornir.core.task import Task
@@ -46,13 +52,17 @@ pytestmark = [
 NODES = {"node1": "10.77.70.11", "node2": "10.77.70.12"}
 DATA = {"node1": "172.16.1.1/24", "node2": "172.16.1.2/24"}
 PLAN = {"control": {"cidr": "10.77.70.0/24"}, "data": {"cidr": "172.16.1.0/24"}}
-PACKAGES = ["apparmor", "chrony"]
+PACKAGES = ["apparmor", "chrony", "fdisk", "open-iscsi", "tgt"]
 CONFIRM = 300.0  # seconds; an emulated machine takes its time to let somebody in
 UNDO = 30.0  # of what is to be undone
+TARGET = "iqn.2026-01.net.example:data"
+DISK = f"/dev/disk/by-path/ip-172.16.1.1:3260-iscsi-{TARGET}-lun-1"
 # What a second run, and a change that was undone, must leave as it is; a device that was made anew has another index.
 STATE = r"""
 ip -o -4 address | cut -d: -f2-; ip -4 route show table all; tc qdisc show dev eth0
-for d in /sys/class/net/*; do echo "$d $(readlink "$d/master") $(cat "$d/bonding/mode" 2>/dev/null)"; done
+for d in /sys/class/net/*; do
+    echo "$d $(cat "$d/address") $(readlink "$d/master") $(cat "$d/bonding/mode" 2>/dev/null)"
+done
 cat /proc/net/vlan/config 2>/dev/null
 cat /etc/systemd/network/* /etc/nornir-stack/* /etc/fstab /etc/hosts 2>/dev/null
 systemctl show -p ActiveEnterTimestampMonotonic systemd-networkd
@@ -155,10 +165,12 @@ def linked(*names: str, within: float = CONFIRM) -> Chain:
     return Chain("trial", Stage("links", [do(links, within=within)], hosts(*names)))
 
 
-def layout(name: str, number: int, mode: str | None = None) -> dict[str, Any]:
+def layout(name: str, number: int, mode: str | None = None, **more: Any) -> dict[str, Any]:
     """A VLAN for data over a bond of both cards."""
     bond = {"kind": "bond", "ports": ["eth1", "eth2"], **({"mode": mode} if mode else {})}
-    return {"links": {"bond0": bond, "data": {"kind": "vlan", "over": "bond0", "vlan": number, "addresses": [DATA[name]]}}}
+    return {
+        "links": {"bond0": bond, "data": {"kind": "vlan", "over": "bond0", "vlan": number, "addresses": [DATA[name]]}, **more}
+    }
 
 
 def answered(site: Pair, count: int = 3) -> bool:
@@ -221,6 +233,57 @@ def test_a_vlan_over_a_bond(site: Pair) -> None:
     site.machines["node2"]["network"] = layout("node2", 172)
     bring(site, linked("node2"))
     assert "vlan protocol 802.1Q id 172" in inside(site, "node2", "ip -d link show dev data")
+    assert answered(site)
+
+
+def cable(site: Pair, name: str, network: str, plugged: str) -> None:
+    """Plug the cable of a card in (`up`), or pull it out (`down`)."""
+    with site.libvirt("hv1") as link:
+        domain = link.lookupByName(name)
+        mac = mac_of(name, network)
+        cards = ET.fromstring(domain.XMLDesc()).iterfind("devices/interface")  # noqa: S314  libvirt's own
+        card = next(each for each in cards if each.find(f"mac[@address='{mac}']") is not None)
+        state = card.find("link")
+        (ET.SubElement(card, "link") if state is None else state).set("state", plugged)
+        domain.updateDeviceFlags(ET.tostring(card, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def forwards() -> bool:
+    """Whether the switch takes from all its ports: a cable that was plugged in has it listen for a while (spanning tree)."""
+    return {path.read_text() for path in Path("/sys/class/net/hve-data/brif").glob("*/state")} == {"3\n"}
+
+
+def active(site: Pair, name: str, card: str) -> bool:
+    return inside(site, name, "cat /sys/class/net/bond0/bonding/active_slave") == card
+
+
+def test_a_bond_outlives_the_loss_of_a_link(site: Pair) -> None:
+    """The cable of the one, then of the other: packets go on. A port that was set down by hand is up again after a run."""
+    for network, left in (("left", "eth2"), ("right", "eth1")):
+        cable(site, "node1", network, "down")
+        wait_for(lambda left=left: active(site, "node1", left), 60, f"{left} to take over")  # type: ignore[misc]
+        assert answered(site)
+        cable(site, "node1", network, "up")
+        wait_for(lambda: inside(site, "node1", "cat /sys/class/net/*/bonding_slave/mii_status") == "up\nup", 60, "both ports")
+        wait_for(forwards, 60, "the switch")
+    inside(site, "node1", "ip link set dev eth1 down")
+    wait_for(lambda: active(site, "node1", "eth2"), 60, "eth2 to take over")
+    assert answered(site)
+    report = site.on_machines(linked("node1"), dry_run=True)
+    assert report.exit_code == 3
+    bring(site, linked("node1"))
+    assert "UP" in inside(site, "node1", "ip -o link show dev eth1 | grep -o '<.*>'")
+
+
+def test_what_locks_out_brings_bond_and_vlan_back(site: Pair) -> None:
+    """A wrong address at the card of the way in, with another VLAN and another mode of the bond: all is as it was."""
+    before = state(site)
+    wrong = {"eth0": {"addresses": ["192.0.2.7/24"]}}
+    site.machines["node2"]["network"] = layout("node2", 174, "balance-rr", **wrong)
+    report = site.on_machines(linked("node2", within=UNDO))
+    assert "has its former network again" in problem(report)
+    assert state(site) == before
+    site.machines["node2"]["network"] = layout("node2", 172)
     assert answered(site)
 
 
@@ -295,3 +358,80 @@ def test_apparmor_at_work(site: Pair) -> None:
     twice(site, "node1", configured, path=path, extra="/srv/chrony/** r,\n")
     twice(site, "node1", service, unit="chrony", state="started")
     assert inside(site, "node1", confined) == "/usr/sbin/chronyd (enforce)"
+
+
+SHARE = f"""
+set -e
+truncate -s 256M /srv/data.img
+cat >/etc/tgt/conf.d/data.conf <<END
+<target {TARGET}>
+    backing-store /srv/data.img
+</target>
+END
+tgt-admin --update ALL
+systemctl enable tgt
+"""
+LOGIN = f"""
+set -e
+iscsiadm -m discovery -t sendtargets -p 172.16.1.1
+iscsiadm -m node -T {TARGET} --login
+udevadm settle
+"""
+KEPT = f"iscsiadm -m node -T {TARGET} -o update -n node.startup -v automatic"
+# It writes when it ends, as a database does.
+SERVER = """
+set -e
+cat >/etc/systemd/system/server.service <<'END'
+[Service]
+ExecStart=/bin/sh -c 'trap "cp /proc/sys/kernel/random/boot_id /srv/data/ended; exit" TERM; while :; do sleep 1 & wait; done'
+[Install]
+WantedBy=multi-user.target
+END
+systemctl daemon-reload
+systemctl enable --now server
+"""
+
+
+def test_a_data_disk_by_iscsi(site: Pair) -> None:
+    """Refused where no boot logs in to its target; else it is one over the network in fstab, and a server can wait for it."""
+    inside(site, "node1", SHARE)
+    twice(site, "node2", initiator)
+    inside(site, "node2", LOGIN)
+    words = {"device": DISK, "mount": "/srv/data", "label": "data"}
+    assert KEPT in problem(one(site, "node2", data_disk, **words))
+    inside(site, "node2", KEPT)
+    twice(site, "node2", data_disk, **words)
+    assert "/srv/data ext4 defaults,nofail,_netdev 0 2" in inside(site, "node2", "cat /etc/fstab")
+    twice(site, "node2", requires_mount, unit="server", path="/srv/data")
+    inside(site, "node2", SERVER)
+
+
+REBOOT = "systemd-run --quiet --on-active=1 systemctl reboot"  # after the answer
+
+
+def test_after_a_boot(site: Pair) -> None:
+    """All is as declared, by the machines' own files; the server ended before its disk was unmounted, and that before the net.
+
+    A disk outlives the boot of the machine that gives it, too.
+    """
+    before = boots(site)
+    inside(site, "node2", REBOOT)
+    wait_for(lambda: booted(site, "node2", before[1]), 600, "node2")
+    assert inside(site, "node2", "cat /srv/data/ended") == before[1]
+    assert inside(site, "node2", "systemctl is-active server") == "active"
+    mounted = inside(site, "node2", "dmesg | grep 'EXT4-fs (sd'")
+    assert ("mounted filesystem" in mounted, "recover" in mounted) == (True, False)
+    inside(site, "node1", REBOOT)
+    wait_for(lambda: booted(site, "node1", before[0]), 600, "node1")
+    for name in NODES:
+        assert not good(site.on_machines(linked(name))).changed
+        assert inside(site, name, "cat /sys/class/net/bond0/bonding/mode") == "802.3ad 4"
+    assert answered(site)
+    assert not good(one(site, "node2", data_disk, device=DISK, mount="/srv/data", label="data")).changed
+
+
+def booted(site: Pair, name: str, before: str) -> bool:
+    """Whether it has been started anew, and is up whole."""
+    site.let_go()
+    report = one(site, name, said, script="cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait || :")
+    return report.exit_code == 0 and str(report.value(said, name)).split()[:1] != [before]
