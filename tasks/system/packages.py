@@ -105,6 +105,8 @@ def _forecast(node: Node, manager: Manager, todo: Work) -> Forecast:
         found = manager.parse_forecast(node.read(look).stdout)
     if found.unknown:
         raise Refused(not_found(found.unknown, node.name))
+    if found.against:
+        raise Refused(f"{node.name}: {'; '.join(found.against)}")
     refuse_collateral(found, todo, node.name)
     return found
 
@@ -114,6 +116,8 @@ def _seen_again(node: Node, manager: Manager, wanted: Wanted) -> Mapping[str, st
     left = work(wanted.present, wanted.absent, now, no_start=False)
     if left.needed:
         raise Refused(f"{node.name}: the package manager ended well, and still there is to do: {left.what}: see its log")
+    if loose := [name for name in wanted.held if name not in now.held]:
+        raise Refused(f"{node.name}: the package manager ended well, and does not hold {' or '.join(loose)}: see its log")
     return versions(wanted, now)
 
 
