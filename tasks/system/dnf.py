@@ -54,15 +54,16 @@ would --setopt=install_weak_deps=False install "$@"
 :
 """
 
-# `patient` runs dnf again while somebody else holds a lock: dnf waits for another dnf for ever (without exit_on_lock; with it
-# the status is 200), and gives up at once where rpm itself is at work.
+# `patient` runs a command again while somebody else holds a lock. dnf waits for another dnf for ever (with exit_on_lock it ends
+# with status 200), and dnf and rpm give up at once where rpm is at work.
 _PATIENT = r"""
 export LC_ALL=C
 exec </dev/null
 end=$(( $(date +%s) + $1 )); shift
+dnf="dnf -y -q --setopt=exit_on_lock=True"
 patient() {
     while :; do
-        said=$(dnf -y -q --setopt=exit_on_lock=True "$@" 2>&1) && { printf '%s\n' "$said"; return 0; }
+        said=$("$@" 2>&1) && { printf '%s\n' "$said"; return 0; }
         status=$?
         case $status$said in
         200*|*"can't create transaction lock on"*) ;;
@@ -86,7 +87,7 @@ removing=
 while [ "$1" != --end ]; do removing="$removing $1"; shift; done
 shift
 here() { rpm -qa --qf '%{NAME}\n' | sort -u; }
-if [ -n "$removing" ]; then patient --setopt=clean_requirements_on_remove=False remove $removing || exit; fi
+if [ -n "$removing" ]; then patient $dnf --setopt=clean_requirements_on_remove=False remove $removing || exit; fi
 if [ $# = 0 ]; then exit 0; fi
 if [ "$no_start" = yes ]; then
     before=$(mktemp) || exit
@@ -94,7 +95,7 @@ if [ "$no_start" = yes ]; then
     trap 'exit 143' TERM INT HUP
     here >"$before"
 fi
-patient --setopt=install_weak_deps=False install "$@" || exit
+patient $dnf --setopt=install_weak_deps=False install "$@" || exit
 if [ "$no_start" = yes ]; then
     sources=$(rpm -q --qf '%{SOURCERPM}\n' "$@")
     here | comm -13 "$before" - | while read -r name; do
@@ -110,12 +111,20 @@ fi
 _HOLDS = (
     _PATIENT
     + r"""
-dnf versionlock --help >/dev/null 2>&1 || patient install python3-dnf-plugin-versionlock || exit
+dnf versionlock --help >/dev/null 2>&1 || patient $dnf install python3-dnf-plugin-versionlock || exit
 count=$1; shift
-while [ "$count" -gt 0 ]; do patient versionlock add "$1" || exit; shift; count=$((count - 1)); done
-while [ $# -gt 0 ]; do patient versionlock delete "$1" || exit; shift; done
+while [ "$count" -gt 0 ]; do patient $dnf versionlock add "$1" || exit; shift; count=$((count - 1)); done
+while [ $# -gt 0 ]; do patient $dnf versionlock delete "$1" || exit; shift; done
 """
 )
+# $1: a file of keys. By which names rpm would know them, of those that it knows.
+_KEYS = r"""
+[ -f "$1" ] || exit 0
+scratch=$(mktemp -d) || exit
+rpm --dbpath "$scratch" --import "$1" && names=$(rpm --dbpath "$scratch" -q gpg-pubkey)
+rm -rf "$scratch"
+for name in $names; do if rpm -q "$name" >/dev/null 2>&1; then echo "$name"; fi; done
+"""
 _DAY = 86400
 
 
@@ -198,7 +207,7 @@ def _others(text: str, coming: Sequence[str]) -> list[str]:
 
 def refresh(seconds: int) -> Command:
     """Fetch the lists."""
-    return sh(_PATIENT + "patient makecache\n", str(seconds))
+    return sh(_PATIENT + "patient $dnf makecache\n", str(seconds))
 
 
 def transaction(wanted: Work, seconds: int) -> Command:
@@ -216,3 +225,13 @@ def missing(said: str) -> tuple[str, ...]:
 def holds(hold: Sequence[str], release: Sequence[str], seconds: int) -> Command:
     """Lock and unlock versions, by dnf's plugin, which is installed where it is missing."""
     return sh(_HOLDS, str(seconds), str(len(hold)), *hold, *release)
+
+
+def keys(path: str) -> Command:
+    """Look which keys of a file rpm trusts: dnf gives a repository's key to rpm, which takes it for every package."""
+    return sh(_KEYS, path)
+
+
+def forget(names: Sequence[str], seconds: int) -> Command:
+    """Let rpm trust these keys no more."""
+    return sh(_PATIENT + 'patient rpm -e "$@"\n', str(seconds), *names)

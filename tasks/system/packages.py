@@ -54,11 +54,13 @@ def packages(
 
     The value is the version of each of `present` and `held`. One read decides: with nothing to do that is all. Lists of
     packages are fetched anew only when a wanted one is not found in them, or they are older than the sources or a day.
-    A lock that another dpkg holds is waited for, five minutes; a dpkg that was cut is finished first; conffiles stay as
-    they are; nothing is taken out that is not in `absent`. Recommended packages are not brought along.
+    A lock that another dpkg, dnf or rpm holds is waited for, five minutes; a dpkg that was cut is finished first; conffiles
+    stay as they are; nothing is taken out that is not in `absent`. Recommended packages are not brought along. On Red Hat a
+    name may carry a version (`haproxy-2.4.22`), and a package takes the place of what it obsoletes.
 
     `no_start`: no service starts during the installation, and what the named packages bring is disabled after it, so no
-    boot starts it either: Debian does both by itself. Raises Refused for a package that the node's sources do not have.
+    boot starts it either: Debian does both by itself, a package of Red Hat's the second at most. Raises Refused for a
+    package that the node's sources do not have.
     """
     wanted = checked(present, absent, held, released)
     node = Node(task)

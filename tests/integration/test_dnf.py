@@ -129,6 +129,15 @@ def test_a_repository_with_its_key(node: Nornir) -> None:
     assert on_node(node, "dnf -q repolist; ls /etc/yum.repos.d /etc/pki/rpm-gpg") == "/etc/pki/rpm-gpg:\n\n/etc/yum.repos.d:"
 
 
+def test_a_key_goes_with_its_repository(bare: Nornir) -> None:
+    """rpm has it since the first package came, would take it for any repository, and forgets it."""
+    nr = bare
+    installed(nr, "stack-extras")
+    assert on_node(nr, "rpm -q gpg-pubkey").startswith("gpg-pubkey-")
+    converges(nr, no_repository, names=["stack"])
+    assert on_node(nr, "rpm -q gpg-pubkey; :") == "package gpg-pubkey is not installed"
+
+
 def test_packages_come_and_go(bare: Nornir) -> None:
     """With what they need and without what they recommend, by the repository's key; what only they needed is left."""
     nr = bare
