@@ -21,7 +21,7 @@ from nornir_stack.tasks.maintenance.survey import condition, survey
 from nornir_stack.tasks.system import dnf
 from nornir_stack.tasks.system.facts import facts
 from nornir_stack.tasks.system.packages import packages
-from nornir_stack.tasks.system.repositories import no_repository, proxy, repository
+from nornir_stack.tasks.system.repositories import mirror, no_repository, proxy, repository
 from nornir_stack.tasks.system.services import service, unit_state
 from nornir_stack.tasks.system.transaction import Work
 from nornir_stack.tasks.system.unattended import AUTOMATIC, hands_off
@@ -328,6 +328,17 @@ def test_a_repository_that_a_package_brought(bare: Nornir) -> None:
     assert "extra" not in on_node(nr, "dnf -q repolist")
 
 
+def test_a_mirror(bare: Nornir) -> None:
+    """The address is replaced, and dnf asks the mirror list no more: what it takes comes from the mirror."""
+    nr = bare
+    there = ("https://dl.example.invalid/$releasever/stack", "metalink=https://mirrors.example.invalid/stack")
+    on_node(nr, 'sed -i "s#^baseurl=.*#\\#baseurl=$1\\n$2#" /etc/yum.repos.d/stack.repo', *there)
+    on_node(nr, "mkdir -p /srv/mirror-9; ln -sfn /srv/stack /srv/mirror-9/stack")
+    converges(nr, mirror, replace={"https://dl.example.invalid/$releasever": "file:///srv/mirror-$releasever"})
+    installed(nr, "stack-extras")
+    run(nr, repository, **stack(nr))
+
+
 def test_a_proxy(bare: Nornir) -> None:
     """dnf itself says that it goes through it, and not any more; the rest of its settings stays."""
     nr = bare
@@ -339,13 +350,16 @@ def test_a_proxy(bare: Nornir) -> None:
 
 
 def test_hands_off(bare: Nornir) -> None:
-    """dnf-automatic upgrades the rest, and not what belongs to a cluster."""
+    """dnf-automatic upgrades the rest, and not what belongs to a cluster, nor what an operator excluded before."""
     nr = bare
     installed(nr, "stack-sleeper-1.0", "galera-4-1.0")
+    on_node(
+        nr, "rpm -i /srv/stack/noarch/stack-old-*.rpm; sed -i 's/^\\[base\\]/&\\nexclude = kernel* stack-heir/' $1", AUTOMATIC
+    )
     assert converges(nr, hands_off).value(hands_off, "node1") == (AUTOMATIC,)
     # what /usr/bin/dnf-automatic of dnf's own sources calls
     on_node(nr, "cd /; python3 -c 'import sys, dnf.automatic.main as it; sys.exit(it.main([\"--installupdates\"]))'")
-    assert on_node(nr, LIST) == "galera-4-1.0\nstack-sleeper-2.0"
+    assert on_node(nr, LIST) == "galera-4-1.0\nstack-old-1.0\nstack-sleeper-2.0"
 
 
 def test_what_the_survey_reads_of_updates(bare: Nornir) -> None:
