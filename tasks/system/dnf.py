@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # A line for each form in which a package may be asked for.
 _STATE = r"""
+format=
 for form in '%{NAME}' '%{NAME}.%{ARCH}' '%{NAME}-%{VERSION}' '%{NAME}-%{VERSION}-%{RELEASE}' '%{NVRA}'; do
     format="$format$form\t%{EVR}\n"
 done
@@ -120,6 +121,7 @@ while [ $# -gt 0 ]; do patient $dnf versionlock delete "$1" || exit; shift; done
 # $1: a file of keys. By which names rpm would know them, of those that it knows.
 _KEYS = r"""
 [ -f "$1" ] || exit 0
+names=
 scratch=$(mktemp -d) || exit
 rpm --dbpath "$scratch" --import "$1" && names=$(rpm --dbpath "$scratch" -q gpg-pubkey)
 rm -rf "$scratch"

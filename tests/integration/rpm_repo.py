@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 REPOSITORY = "/srv/stack"
 LATER = "/srv/later"  # packages that the repository does not have yet
 # The settings are those that Rocky Linux 9 has: of dnf, of rpm, and that no service is enabled unless a preset says so. apt and
-# dpkg, by which tasks tell a node that a run has not been told the family of, are put away.
+# dpkg are put away, since some looks ask a node which of the managers it has.
 DISGUISE = r"""
 set -e
 rm /etc/os-release
