@@ -43,6 +43,7 @@ TREES: dict[str, tuple[str, ...]] = {
     "horizon": ("curl", "libapache2-mod-php", "openstack-dashboard-apache", "php-fpm"),
     "keystone": ("keystone", "python3-pymysql", "curl"),
     "directory": ("ldap-utils", "openssl", "slapd"),
+    "dnf": ("createrepo-c", "dnf", "dnf-plugins-core", "gpg", "gpg-agent", "rpm"),  # Red Hat's managers as Debian builds them
     "network": ("ethtool", "openvswitch-switch", "tcpdump"),
     "ifupdown": ("ethtool", "ifupdown", "openvswitch-switch", "tcpdump"),
     "managers": ("ethtool", "network-manager", "netplan.io"),

@@ -140,10 +140,11 @@ def transaction(node: Node) -> tuple[Work, Forecast, tuple[str, ...]]:
     install = tuple(dict.fromkeys((*said.get("package", ()), *product.packages)))
     kind = family(node).manager
     manager = MANAGERS[kind]
-    look_ahead = manager.forecast(Work(install=install))
-    ahead = manager.parse_forecast(node.read(look_ahead, timeout=_LIST_SECONDS).stdout) if look_ahead else Forecast()
+    ahead = Forecast()
     if kind == "dnf":
         ahead = Forecast(lines=newer_by_dnf(node.read(sh(CHECK_UPDATE, *install), timeout=_LIST_SECONDS).stdout))
+    elif look_ahead := manager.forecast(Work(install=install)):
+        ahead = manager.parse_forecast(node.read(look_ahead, timeout=_LIST_SECONDS).stdout)
     todo, lost = work(install, ahead.lines, ahead.removed)
     return todo, ahead, lost
 

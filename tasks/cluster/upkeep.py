@@ -147,6 +147,10 @@ def _newer(node: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def newer_by_dnf(text: str) -> tuple[str, ...]:
-    """From `dnf check-update`: `MariaDB-server.x86_64   10.11.9-1.el9   mariadb`."""
-    rows = [line.split() for line in text.splitlines()]
-    return tuple(f"+{row[0].rpartition('.')[0]} {row[1]}" for row in rows if len(row) == 3 and "." in row[0])  # noqa: PLR2004  columns
+    """From `dnf check-update`: `MariaDB-server.x86_64   10.11.9-1.el9   mariadb`.
+
+    Indented is what one of them would replace; one that replaces may stand there twice.
+    """
+    rows = [line.split() for line in text.splitlines() if not line.startswith(" ")]
+    packages = [row for row in rows if len(row) == 3 and "." in row[0]]  # noqa: PLR2004  columns
+    return tuple(dict.fromkeys(f"+{row[0].rpartition('.')[0]} {row[1]}" for row in packages))

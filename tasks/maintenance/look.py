@@ -55,7 +55,7 @@ if have apt-get; then
     echo "lists $(stat -c %Y /var/lib/apt/lists/partial 2>/dev/null || echo 0)"
     within 60 apt-get -qq -s -o Debug::NoLocking=1 dist-upgrade | grep '^Inst '
 elif have dnf; then
-    echo "lists $(stat -c %Y /var/cache/dnf/*/repodata/repomd.xml 2>/dev/null | sort -rn | head -n 1)"
+    echo "lists $(stat -c %Y /var/cache/dnf/*/repodata/*primary.xml* 2>/dev/null | sort -rn | head -n 1)"
     within 100 dnf -q --cacheonly updateinfo list --security | sed 's/^/advisory /'
     within 100 dnf -q --cacheonly check-update | sed 's/^/newer /'
 fi

@@ -70,11 +70,15 @@ if command -v apt-get >/dev/null; then
 fi
 exec dnf -y -q upgrade
 """
-# dnf keeps its lists fresh by itself (metadata_expire).
-_LISTS = "exec apt-get -q -o DPkg::Lock::Timeout=300 update </dev/null"
+_LISTS = """
+exec </dev/null
+if command -v apt-get >/dev/null; then exec apt-get -q -o DPkg::Lock::Timeout=300 update; fi
+exec dnf -y -q makecache
+"""
+# dnf notes a look at an unchanged repository in the time of `primary`, not of repomd.xml
 _FRESH = """
-command -v apt-get >/dev/null || { echo fresh; exit 0; }
-find /var/lib/apt/lists/partial -maxdepth 0 -mmin -360 -exec echo fresh ';' 2>/dev/null
+if command -v apt-get >/dev/null; then find /var/lib/apt/lists/partial -maxdepth 0 -mmin -360 -exec echo fresh ';' 2>/dev/null
+else find /var/cache/dnf -name '*primary.xml*' -mmin -360 -exec echo fresh ';' -quit 2>/dev/null; fi
 :
 """
 
@@ -280,12 +284,13 @@ def parse(text: str) -> Due:
     boot = ", ".join(kernel.reboot)
     if kernel.newest and kernel.newest != kernel.running:
         boot = f"{kernel.newest} is installed, {kernel.running} runs"
-    rows = [line.split() for line in at.get("newer", "").splitlines()]
+    # indented is what one of dnf's would replace
+    rows = [line.split() for line in at.get("newer", "").splitlines() if not line.startswith("newer  ")]
     newer = [f"{row[1]} {next(word for word in row if word.startswith('(')).strip('(')}" for row in rows if row[:1] == ["Inst"]]
     newer += [f"{row[1].rpartition('.')[0]} {row[2]}" for row in rows if row[:1] == ["newer"] and len(row) == 4]  # noqa: PLR2004  columns
     units = {word: tuple(at.get(word, "").split()) for word in ("failed", "active")}
     return Due(
-        tuple(newer),
+        tuple(dict.fromkeys(newer)),
         boot,
         "",
         at.get("boot", "").strip(),

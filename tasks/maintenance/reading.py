@@ -129,8 +129,11 @@ def _from_security(line: str) -> bool:
 
 
 def _dnf(lines: list[str], lists: int) -> Updates:
-    """`FEDORA-2024-1 Important/Sec. openssl-1:3.0.7-27.el9.x86_64`, and `openssl.x86_64  1:3.0.7-28.el9  baseos`."""
-    rows = [line.split() for line in lines]
+    """`FEDORA-2024-1 Important/Sec. openssl-1:3.0.7-27.el9.x86_64`, and `openssl.x86_64  1:3.0.7-28.el9  baseos`.
+
+    Indented is what one of those would replace.
+    """
+    rows = [line.split() for line in lines if not line.startswith("newer  ")]
     security = _unique(_name_of(row[-1]) for row in rows if row[0] == "advisory" and len(row) > 2)  # noqa: PLR2004  columns
     newer = {row[1].rpartition(".")[0] for row in rows if row[0] == "newer" and len(row) == 4}  # noqa: PLR2004  columns
     return Updates(security, len(newer - set(security)), lists)

@@ -25,7 +25,7 @@ SelinuxMode = Literal["enforcing", "permissive", "disabled", "absent"]
 _LOOK = r"""
 export LC_ALL=C
 s() { printf '\036%s\n' "$1"; }
-s os; cat /etc/os-release /usr/lib/os-release 2>/dev/null
+s os; cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null
 s kernel; uname -r; s machine; uname -m; s hostname; uname -n
 s init; if [ -d /run/systemd/system ]; then echo systemd; else cat /proc/1/comm; fi
 s cpus; nproc

@@ -54,11 +54,13 @@ def packages(
 
     The value is the version of each of `present` and `held`. One read decides: with nothing to do that is all. Lists of
     packages are fetched anew only when a wanted one is not found in them, or they are older than the sources or a day.
-    A lock that another dpkg holds is waited for, five minutes; a dpkg that was cut is finished first; conffiles stay as
-    they are; nothing is taken out that is not in `absent`. Recommended packages are not brought along.
+    A lock that another dpkg, dnf or rpm holds is waited for, five minutes; a dpkg that was cut is finished first; conffiles
+    stay as they are; nothing is taken out that is not in `absent`. Recommended packages are not brought along. On Red Hat a
+    name may carry a version (`haproxy-2.4.22`), and a package takes the place of what it obsoletes.
 
     `no_start`: no service starts during the installation, and what the named packages bring is disabled after it, so no
-    boot starts it either: Debian does both by itself. Raises Refused for a package that the node's sources do not have.
+    boot starts it either: Debian does both by itself, a package of Red Hat's the second at most. Raises Refused for a
+    package that the node's sources do not have.
     """
     wanted = checked(present, absent, held, released)
     node = Node(task)
@@ -105,6 +107,8 @@ def _forecast(node: Node, manager: Manager, todo: Work) -> Forecast:
         found = manager.parse_forecast(node.read(look).stdout)
     if found.unknown:
         raise Refused(not_found(found.unknown, node.name))
+    if found.against:
+        raise Refused(f"{node.name}: {'; '.join(found.against)}")
     refuse_collateral(found, todo, node.name)
     return found
 
@@ -114,6 +118,8 @@ def _seen_again(node: Node, manager: Manager, wanted: Wanted) -> Mapping[str, st
     left = work(wanted.present, wanted.absent, now, no_start=False)
     if left.needed:
         raise Refused(f"{node.name}: the package manager ended well, and still there is to do: {left.what}: see its log")
+    if loose := [name for name in wanted.held if name not in now.held]:
+        raise Refused(f"{node.name}: the package manager ended well, and does not hold {' or '.join(loose)}: see its log")
     return versions(wanted, now)
 
 

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 from nornir_stack.command import sh
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
+from nornir_stack.tasks.system import dnf
 from nornir_stack.tasks.system.facts import family
+from nornir_stack.tasks.system.packages import LOCK_SECONDS
+from nornir_stack.tasks.system.transaction import diff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +45,8 @@ def repository(
 ) -> Result[str]:
     """A repository whose packages are trusted by its own key only; the value is the file that names it.
 
+    On Red Hat that is its own key, or one that rpm took with another repository before: rpm has one set of keys for all.
+
     `key` is the armoured public key itself, or the absolute path of a keyring on the node. `suite` and `components` are
     apt's (a suite that ends with `/` has no components); on Red Hat `uri` is the baseurl. `preferred`: its packages win
     over those of other repositories, whatever their versions (apt only downgrades nothing for it).
@@ -70,7 +75,7 @@ def repository(
 
 
 def no_repository(task: Task, *, names: Sequence[str]) -> Result[None]:
-    """Take repositories out, with their keys and preferences: ours, or any file of that name.
+    """Take repositories out, with their keys and preferences: ours, or any file of that name. rpm forgets the key too.
 
     Those that a package brought (epel-release) are taken out with it: `packages(absent=["epel-release"])`.
     """
@@ -80,9 +85,14 @@ def no_repository(task: Task, *, names: Sequence[str]) -> Result[None]:
     kind = family(node)
     endings = (".sources", ".list") if kind.manager == "apt" else (".repo",)
     for name in names:
+        keyring = f"{kind.path('keyrings')}/{name}.asc"
+        known = node.read(dnf.keys(keyring), independent=True).lines if kind.manager == "dnf" else ()
+        if known:
+            lines = diff([f"-{key}" for key in known])
+            node.change(dnf.forget(known, LOCK_SECONDS), what=f"forget the key of {name}", diff=lines, repeatable=True)
         for path in (
             *(f"{kind.path('repositories')}/{name}{ending}" for ending in endings),
-            f"{kind.path('keyrings')}/{name}.asc",
+            keyring,
         ):
             node.remove_file(path)
         if kind.manager == "apt":

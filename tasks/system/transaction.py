@@ -64,12 +64,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the manager says it would do. `unknown`: packages that its lists lack; `removed`: all that would go."""
+    """What the manager says it would do.
+
+    `unknown`: packages that its lists lack; `removed`: what would go that nobody named, or all that would go; `against`: what
+    else speaks against it, a sentence each.
+    """
 
     unknown: tuple[str, ...] = ()
     stale: bool = False
     lines: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
 
 
 def work(present: Sequence[str], absent: Sequence[str], now: State, *, no_start: bool) -> Work:

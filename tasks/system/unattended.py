@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nornir_stack.command import sh
 from nornir_stack.errors import UsageError
+from nornir_stack.files import ini_value
 from nornir_stack.node import Node
 from nornir_stack.tasks.system.facts import family
 
@@ -31,7 +32,8 @@ def hands_off(
     """Keep unattended upgrades from packages whose names begin with one of `packages`, and restarts from `units`.
 
     Debian: a blacklist for unattended-upgrades, there before that is installed, and for needrestart, which on Ubuntu restarts
-    whatever uses an upgraded library. Red Hat: the excludes of dnf-automatic, where that is. The value is the files.
+    whatever uses an upgraded library. Red Hat: the excludes of dnf-automatic, where that is, beside those that an operator
+    wrote there. The value is the files.
     """
     for word in (*packages, *units):
         if not re.fullmatch(r"[A-Za-z0-9@._+-]+", word):
@@ -46,8 +48,14 @@ def hands_off(
         return node.done(tuple(files))
     if not node.read(sh(_LOOK, AUTOMATIC)).lines:
         return node.done(())
-    node.edit_ini(AUTOMATIC, "base", {"exclude": " ".join(f"{name}*" for name in packages)})
+    now = ini_value(node.read_file(AUTOMATIC) or "", "base", "exclude") or ""
+    node.edit_ini(AUTOMATIC, "base", {"exclude": excludes(now, packages)})
     return node.done((AUTOMATIC,))
+
+
+def excludes(now: str, packages: Sequence[str]) -> str:
+    """dnf's list, dnf.conf(5): by blanks or commas; what stands there stays."""
+    return " ".join(dict.fromkeys((*now.replace(",", " ").split(), *(f"{name}*" for name in packages))))
 
 
 def blacklist(packages: Sequence[str]) -> str:

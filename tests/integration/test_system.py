@@ -128,18 +128,18 @@ def error(report: Report) -> str:
     return report.stages[-1].hosts[0].error
 
 
-def converges(nr: Nornir, function: Callable[..., Any], **arguments: Any) -> Report:
+def converges(nr: Nornir, function: Callable[..., Any], *, drift: str = DRIFT, **arguments: Any) -> Report:
     """A dry run says that it would change something and changes nothing; the first run changes, the second does not."""
-    before = on_node(nr, DRIFT)
+    before = on_node(nr, drift)
     dry = run(nr, function, dry_run=True, **arguments)
-    assert on_node(nr, DRIFT) == before
+    assert on_node(nr, drift) == before
     assert dry.exit_code == 3, error(dry)
     first = run(nr, function, **arguments)
     assert status(first) is Status.CHANGED, error(first)
-    after = on_node(nr, DRIFT)
+    after = on_node(nr, drift)
     again = run(nr, function, **arguments)
     assert status(again) is Status.OK, again.changed
-    assert on_node(nr, DRIFT) == after
+    assert on_node(nr, drift) == after
     assert run(nr, function, dry_run=True, **arguments).exit_code == 0
     return first
 

@@ -174,7 +174,12 @@ def test_what_the_look_prints() -> None:
     assert (found.started, found.configured, found.config) == (100, 95, "/b c.cnf")
     assert (found.replaced, found.drained, found.backups) == (True, True, ("mariadb-backup",))
     assert parse("started 5\n", cluster(WELL)["db1"]).configured == 0
-    assert newer_by_dnf("\nMariaDB-server.x86_64   10.11.9-1.el9   mariadb\n") == ("+MariaDB-server 10.11.9-1.el9",)
+    said = (
+        "\nMariaDB-server.x86_64   10.11.9-1.el9   mariadb\nObsoleting Packages\n"
+        "MariaDB-server.x86_64   10.11.9-1.el9   mariadb\n    mariadb-server.x86_64   10.5.22-1.el9   @System\n"
+        "MariaDB-shared.x86_64   10.11.9-1.el9   mariadb\n    mariadb-libs.x86_64   10.5.22-1.el9   @System\n"
+    )
+    assert newer_by_dnf(said) == ("+MariaDB-server 10.11.9-1.el9", "+MariaDB-shared 10.11.9-1.el9")
 
 
 def test_another_release_is_no_upgrade_of_packages() -> None:

@@ -19,6 +19,9 @@ SHOWN = """\
 Inst libssl3 [3.0.14-1] (3.0.15-1~deb12u1 Debian-Security:12/stable-security [amd64])
 Inst linux-base (4.9 Debian:12.9/stable [all])
 newer tzdata.noarch                     2024b-1.el9         baseos
+newer Obsoleting Packages
+newer tzdata.noarch                     2024b-1.el9         baseos
+newer     tzdata-old.noarch             2023a-1.el9         @System
 \x1ekernel
 6.1.0-9-amd64
 /boot/vmlinuz-6.1.0-9-amd64

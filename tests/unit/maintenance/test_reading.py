@@ -105,6 +105,9 @@ advisory RLSA-2024:1 Important/Sec. openssl-1:3.0.7-27.el9.x86_64
 newer
 newer openssl.x86_64                    1:3.0.7-28.el9      baseos
 newer tzdata.noarch                     2024b-1.el9         baseos
+newer Obsoleting Packages
+newer stack-heir.noarch                 2.0-1.el9           stack
+newer     stack-old.noarch              1.0-1.el9           @System
 """
 
 
@@ -112,13 +115,13 @@ newer tzdata.noarch                     2024b-1.el9         baseos
     ("text", "expected"),
     [
         (APT, Updates(("curl", "libssl3"), 2, 1700000000)),
-        (DNF, Updates(("openssl", "openssl-libs"), 1, 1700000000)),
+        (DNF, Updates(("openssl", "openssl-libs"), 2, 1700000000)),
         ("lists 0\n", Updates((), 0, 0)),
         ("", None),
     ],
 )
 def test_security_updates(text: str, expected: Updates | None) -> None:
-    """Debian, Ubuntu and Red Hat each say in their own way what is security."""
+    """Debian, Ubuntu and Red Hat each say in their own way what is security; a successor counts, its predecessor does not."""
     assert updates(text) == expected
 
 

@@ -17,6 +17,9 @@ from nornir_stack.tasks.system.transaction import Forecast, Installed, State, Wo
 CASES: dict[str, dict[str, Any]] = YAML(typ="safe").load(
     (Path(__file__).parents[2] / "cases/system/packages.yaml").read_text("utf-8")
 )
+FORECASTS: dict[str, dict[str, Any]] = YAML(typ="safe").load(
+    (Path(__file__).parents[2] / "cases/system/forecasts.yaml").read_text("utf-8")
+)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -68,9 +71,32 @@ def test_the_forecast_of_apt() -> None:
 
 
 def test_the_forecast_of_a_removal_by_rpm() -> None:
-    """Packages that would lose what they need are told by rpm's test."""
-    said = "error: Failed dependencies:\n\tlibx.so.1()(64bit) is needed by (installed) app-tools-1.0-3.el9.x86_64\n"
+    """Packages that would lose what they need are told by rpm's test; by dnf's those too that need those."""
+    said = (
+        "leaves libx 1.0-1.el9\n"
+        "error: Failed dependencies:\n\tlibx.so.1()(64bit) is needed by (installed) app-tools-1.0-3.el9.x86_64\n"
+    )
     assert dnf.parse_forecast(said).removed == ("app-tools",)
+    by_dnf = textwrap.dedent("""\
+        --> Starting dependency resolution
+        --> Finding unneeded leftover dependencies
+        ---> Package app-suite.noarch 1.0-1.el9 will be erased
+        ---> Package app-tools.x86_64 1.0-3.el9 will be erased
+        ---> Package libx.x86_64 1.0-1.el9 will be erased
+        --> Finished dependency resolution
+        Dependencies resolved.
+        """)
+    seen = dnf.parse_forecast(said + by_dnf)
+    assert seen.removed == ("app-tools", "app-suite")
+    assert seen.lines[0] == "-libx 1.0-1.el9"
+
+
+@pytest.mark.parametrize("case", FORECASTS.values(), ids=FORECASTS)
+def test_the_forecast_of_dnf(case: dict[str, Any]) -> None:
+    """What dnf 4.14 printed for an installation, and what is read from it."""
+    against = tuple(case.get("against", ()))
+    unknown, lines = tuple(case.get("unknown", ())), tuple(case.get("lines", ()))
+    assert dnf.parse_forecast(case["said"]) == Forecast(unknown, bool(case.get("stale")), lines, (), against)
 
 
 def test_nothing_else_is_removed() -> None:

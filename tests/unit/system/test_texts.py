@@ -12,7 +12,7 @@ from nornir_stack.tasks.system.names import BEGIN, END, checked, edited, from_in
 from nornir_stack.tasks.system.repositories import deb822, mirrored, mirrored_yum, yum
 from nornir_stack.tasks.system.selinux import type_of
 from nornir_stack.tasks.system.templates import render
-from nornir_stack.tasks.system.unattended import blacklist, no_restart
+from nornir_stack.tasks.system.unattended import blacklist, excludes, no_restart
 from tests.unit.fleets import fleet
 
 ONE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7Rk3bKZ0qgYkWwC1r3K3x0b8c5m2nq9p0QwErTyUiO"
@@ -186,3 +186,10 @@ def test_file_contexts() -> None:
     listed += "/data/mysql(/.*)?  all files  system_u:object_r:mysqld_db_t:s0\n"
     assert type_of(listed, "/data/mysql(/.*)?") == "mysqld_db_t"
     assert not type_of(listed, "/data(/.*)?")
+
+
+def test_the_excludes_of_dnf_automatic() -> None:
+    """Ours come after those that stand there, with blanks or commas between them, and a second time nothing is added."""
+    once = excludes("kernel*, mariadb*", ("mariadb", "galera"))
+    assert once == "kernel* mariadb* galera*"
+    assert excludes(once, ("mariadb", "galera")) == once
