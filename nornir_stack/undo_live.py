@@ -1,9 +1,9 @@
 """Shell functions that save what the kernel has of a node's network as text, and bring it back: only what differs. Pure.
 
-Links (up or down, MTU, master, a bond's MAC), addresses, routes and rules of both families, and the packet filter (nftables, iptables).
-Bridges, VLANs, bonds and pairs of veth that are gone are made again. Not saved: Open vSwitch, devices of other kinds, the
-VLANs of a bridge's ports, routes that a routing daemon or a router's advertisement brought, and tables of nftables that a
-process owns (`flags owner`: firewalld's), which nobody else can change.
+Links (up or down, MTU, master, a bond's MAC), addresses, routes and rules of both families, and the packet filter (nftables,
+iptables). Bridges, VLANs, bonds and pairs of veth that are gone are made again. Not saved: Open vSwitch, devices of other
+kinds, the VLANs of a bridge's ports, routes that a routing daemon or a router's advertisement brought, and tables of nftables
+that a process owns (`flags owner`: firewalld's), which nobody else can change.
 """
 
 LIVE = r"""
