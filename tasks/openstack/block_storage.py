@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nornir_stack.errors import Refused
 from nornir_stack.node import Node
@@ -16,7 +16,7 @@ from nornir_stack.tasks.openstack.settings import Cinder
 from nornir_stack.tasks.system.packages import packages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from nornir.core.task import Task
     from openstack.connection import Connection
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from nornir_stack.results import Result
     from nornir_stack.seen import Seen
 
-Services = tuple[tuple[str, str, bool], ...]  # host, what it is, and whether Cinder hears it
+State = Literal["up", "down", "starting"]
+Services = tuple[tuple[str, str, State], ...]  # host, what it is, and how Cinder sees it
 SCHEDULER, VOLUME = "cinder-scheduler", "cinder-volume"
+_TROUBLE: dict[State | None, str] = {
+    None: "never reported to Cinder",
+    "down": "is down in Cinder's eyes",
+    "starting": "gives no room away yet",
+}
 # Of Debian's package, where it is there: beside another with the same words tgt would complain at each start.
 TARGETS = "/etc/tgt/conf.d/cinder_tgt.conf"
 # tgt forgets its targets when it ends; Cinder writes each down here (its manual, "Install and configure a storage node").
@@ -58,28 +64,38 @@ def _look_for(node: Node, group: str) -> None:
 
 
 def volume_services(task: Task) -> Result[Services]:
-    """Observe Cinder's services: their hosts, what they are, and whether Cinder hears them."""
+    """Observe Cinder's services: their hosts, what they are, and whether Cinder hears them.
+
+    A volume service is `starting` while the scheduler knows no pool of it: it enters itself first, which is a sign of life for
+    a minute, then sets its driver up, and is silent until that is done.
+    """
     node = Node(task)
     return node.done(seen_if_there(node, "Cinder's services", _look))
 
 
 def _look(cloud: Connection) -> Services:
-    found = _any(cloud).block_storage.services()
-    return tuple((str(each.host), str(each.binary), each.state == "up") for each in found)
+    storage = _any(cloud).block_storage
+    ready = {str(pool.name).partition("#")[0] for pool in storage.backend_pools()}
+    return tuple((str(each.host), str(each.binary), _state(each, ready)) for each in storage.services())
+
+
+def _state(service: Any, ready: Collection[str]) -> State:
+    if service.state != "up":
+        return "down"
+    return "up" if service.binary != VOLUME or service.host in ready else "starting"
 
 
 def volumes_alive(seen: Seen[Services], *, nodes: Sequence[str]) -> list[str]:
-    """Cinder hears its scheduler, and the service of each of these nodes. Pure."""
+    """Cinder hears its scheduler, and each of these nodes gives room away. Pure."""
     problems = [f"{host} was not seen: {why}" for host, why in seen.missing.items()]
     for found in seen.values.values():
-        alive = {(host, binary): up for host, binary, up in found}
-        if not any(up for (_, binary), up in alive.items() if binary == SCHEDULER):
+        states = {(host, binary): state for host, binary, state in found}
+        if not any(state == "up" for (_, binary), state in states.items() if binary == SCHEDULER):
             problems.append(f"Cinder hears no {SCHEDULER}")
         for node in nodes:
-            up = alive.get((f"{node}@{files.VOLUME_BACKEND}", VOLUME))
-            if not up:
-                never = "never reported to Cinder" if up is None else "is down in Cinder's eyes"
-                problems.append(f"{VOLUME} on {node} {never}: why stands in /var/log/cinder/cinder-volume.log there")
+            state = states.get((f"{node}@{files.VOLUME_BACKEND}", VOLUME))
+            if state != "up":
+                problems.append(f"{VOLUME} on {node} {_TROUBLE[state]}: why stands in /var/log/cinder/cinder-volume.log there")
     return problems
 
 

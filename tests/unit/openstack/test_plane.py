@@ -14,7 +14,7 @@ from nornir_stack.seen import Seen
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.openstack import files
 from nornir_stack.tasks.openstack.agents import Agent, all_alive, wanted_agents
-from nornir_stack.tasks.openstack.block_storage import volumes_alive
+from nornir_stack.tasks.openstack.block_storage import Services, volumes_alive
 from nornir_stack.tasks.openstack.control_plane import Described, _parts, answer, shown
 from nornir_stack.tasks.openstack.initiator import name_in, shared
 from nornir_stack.tasks.openstack.plane import plane_of
@@ -225,14 +225,20 @@ def test_an_initiators_name_is_one_nodes() -> None:
 
 
 def test_cinder_hears_every_node() -> None:
-    """One that never reported, one that is down, and a scheduler."""
-    heard = (("c1", "cinder-scheduler", True), ("s1@lvm", "cinder-volume", True), ("s2@lvm", "cinder-volume", False))
+    """One that never reported, one that is down, one whose driver is not set up yet, and a scheduler."""
+    heard: Services = (
+        ("c1", "cinder-scheduler", "up"),
+        ("s1@lvm", "cinder-volume", "up"),
+        ("s2@lvm", "cinder-volume", "down"),
+        ("s4@lvm", "cinder-volume", "starting"),
+    )
     assert volumes_alive(Seen({"cloud1": heard}), nodes=("s1",)) == []
-    said = volumes_alive(Seen({"cloud1": heard[1:]}), nodes=("s1", "s2", "s3"))
+    said = volumes_alive(Seen({"cloud1": heard[1:]}), nodes=("s1", "s2", "s3", "s4"))
     assert [line.partition(":")[0] for line in said] == [
         "Cinder hears no cinder-scheduler",
         "cinder-volume on s2 is down in Cinder's eyes",
         "cinder-volume on s3 never reported to Cinder",
+        "cinder-volume on s4 gives no room away yet",
     ]
 
 

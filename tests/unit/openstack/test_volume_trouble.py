@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nornir_stack.seen import Seen
 from nornir_stack.tasks.openstack.volume_trouble import _SIGNS, Trouble, VolumeNode, _extended, troubles, unwell
+
+if TYPE_CHECKING:
+    from nornir_stack.tasks.openstack.block_storage import Services
 
 API, VOLUME = "/var/log/cinder/cinder-api.log", "/var/log/cinder/cinder-volume.log"
 PUPPET = "/var/tmp/packstack/20141120-1/manifests/10.0.0.4_cinder.pp.log"  # noqa: S108  packstack's own
@@ -21,8 +25,8 @@ UNKNOWN = (
     " from LocationInfo(location=<Locations.user: (4, True)>, detail='/etc/cinder/cinder.conf') is not valid: Valid values are"
     " [tgtadm, lioadm], but found 'iscsi'"
 )
-ALIVE = ("c1", "cinder-scheduler", True), ("s1@lvm", "cinder-volume", True)
-DOWN = ("c1", "cinder-scheduler", True), ("s1@lvm", "cinder-volume", False)
+ALIVE: Services = ("c1", "cinder-scheduler", "up"), ("s1@lvm", "cinder-volume", "up")
+DOWN: Services = ("c1", "cinder-scheduler", "up"), ("s1@lvm", "cinder-volume", "down")
 PROGRAMS = "\n== programs\ntgtadm\n"
 
 
