@@ -1,0 +1,170 @@
+"""A machine in QEMU on a lab's bridge, with Debian's own kernel: what a container cannot be, a host of LVM, iSCSI and Nova.
+
+Its packages are put into its disk on this machine: dpkg in an emulated one would take an hour.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nornir.core.inventory import ConnectionOptions, Group, Host, ParentGroups
+
+from nornir_stack.guest_image import EMULATED_WORDS, KERNEL_WORDS
+from nornir_stack.lab import guest
+from nornir_stack.lab.identity import key_pair
+from nornir_stack.lab.machine import run, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from nornir.core import Nornir
+
+    from nornir_stack.lab import Lab
+
+_OWN = frozenset({"ssh.service", "systemd-networkd.service"})
+_ALIEN = "qemu-system-*"
+_KEPT = "qemu-system-x86_64"
+_FREE_MIB = 2048
+_BOOT_SECONDS = 900.0
+# Without what Linux would only lose time with in an emulation: KVM within it, and a fifth level of page tables.
+_CPU = "max,svm=off,la57=off"
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """The machine: its name, address, the file with its host key, and what it wrote on its serial port."""
+
+    name: str
+    address: str
+    known_hosts: Path
+    console: Path
+
+
+@dataclass(frozen=True)
+class Disks:
+    """What it boots, and a second disk; by their serial numbers (`/dev/disk/by-id/virtio-NAME`)."""
+
+    kernel: Path
+    initrd: Path
+    root: Path
+    more: Mapping[str, Path]
+
+
+def made(lab: Lab, folder: Path, name: str, packages: Sequence[str], more_mib: Mapping[str, int]) -> tuple[Emulated, Disks]:
+    """The machine's disks in `folder`: a Debian with `packages`, of which nothing runs yet, and empty ones by name and MiB."""
+    tree = guest.guest_tree("bookworm", tuple(packages), print)
+    host_key = key_pair(folder / "host_key")
+    machine = Emulated(name, str(lab.spec.network[100]), folder / "known_hosts", folder / "console")
+    machine.known_hosts.write_text(f"{machine.address} {' '.join(host_key.split()[:2])}\n")
+    with guest.overlaid(tree, folder / "overlay") as root:
+        guest.write_guest(
+            root,
+            name,
+            f"{machine.address}/{lab.spec.network.prefixlen}",
+            authorized=(lab.spec.state / "id_ed25519.pub").read_text(),
+            host_key=(folder / "host_key").read_text(),
+        )
+        _quiet(root)
+        guest.write_disk(root, folder / "root.img", free_mib=_FREE_MIB)
+    disks = {each: folder / f"{each}.img" for each in more_mib}
+    for each, path in disks.items():
+        with path.open("wb") as file:
+            file.truncate(more_mib[each] << 20)
+    return machine, Disks(tree / "vmlinuz", tree / "initrd.img", folder / "root.img", disks)
+
+
+def _quiet(root: Path) -> None:
+    """Services wait for whoever sets them up; and it is one of many machines that were made of one image."""
+    system = root / "etc/systemd/system"
+    for unit in (*(system / "multi-user.target.wants").iterdir(), system / "sockets.target.wants/iscsid.socket"):
+        if unit.name not in _OWN:
+            unit.unlink(missing_ok=True)
+    (root / "etc/iscsi/initiatorname.iscsi").unlink(missing_ok=True)
+    _patient(root / "etc/cinder/cinder.conf", "backend_stats_polling_interval = 3600")
+    _patient(root / "etc/nova/nova.conf")
+    # libvirt starts every emulator that it finds, to ask it what it can
+    for program in (root / "usr/bin").glob(_ALIEN):
+        if program.name != _KEPT:
+            program.unlink()
+
+
+def _patient(path: Path, *more: str) -> None:
+    """A command of Cinder's is a Python of its own (rootwrap), which takes seconds here, and its look at the room five."""
+    lines = "\n".join(("[DEFAULT]", "rpc_response_timeout = 900", *more))
+    path.write_text(path.read_text().replace("[DEFAULT]", lines, 1))
+
+
+@contextmanager
+def running(lab: Lab, machine: Emulated, disks: Disks, *, memory_mib: int = 4096) -> Iterator[None]:
+    """The machine up, and reached by ssh; killed at the end."""
+    tap = f"tap-{lab.spec.name}"
+    run("ip", "tuntap", "add", tap, "mode", "tap")
+    try:
+        run("ip", "link", "set", tap, "master", lab.spec.bridge, "up")
+        with subprocess.Popen(_argv(machine, disks, tap, memory_mib), stdin=subprocess.DEVNULL) as process:
+            try:
+                wait_for(
+                    lambda: process.poll() is not None or _hello(machine.address), _BOOT_SECONDS, f"sshd of {machine.name}"
+                )
+                assert process.poll() is None, machine.console.read_text(errors="replace")[-2000:]
+                yield
+            finally:
+                process.kill()
+    finally:
+        run("ip", "link", "delete", tap, check=False)
+
+
+def _argv(machine: Emulated, disks: Disks, tap: str, memory_mib: int) -> list[str]:
+    words = f"root=/dev/vda rw {KERNEL_WORDS} {EMULATED_WORDS}"
+    drives = {"root": disks.root, **disks.more}
+    plugged = [
+        word
+        for name, path in drives.items()
+        for word in (
+            *("-drive", f"file={path},format=raw,if=none,id={name},cache=unsafe,discard=unmap"),
+            *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
+        )
+    ]
+    return [
+        *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", _CPU),
+        *("-no-reboot", "-nodefaults", "-display", "none", "-smp", "2", "-m", str(memory_mib)),
+        *("-serial", f"file:{machine.console}", "-kernel", str(disks.kernel), "-initrd", str(disks.initrd), "-append", words),
+        *plugged,
+        *("-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no", "-device", "virtio-net-pci,netdev=net,romfile="),
+        *("-device", "virtio-rng-pci"),
+    ]
+
+
+def _hello(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=60) as plug:
+            plug.settimeout(60)
+            return plug.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def known(nr: Nornir, lab: Lab, machine: Emulated, roles: Sequence[str], data: Mapping[str, Any]) -> None:
+    """The machine as a host of these roles."""
+    groups = [nr.inventory.groups.setdefault(role, Group(role, defaults=nr.inventory.defaults)) for role in roles]
+    extras = {
+        "known_hosts": str(machine.known_hosts),
+        "client_keys": [str(lab.spec.state / "id_ed25519")],
+        "config": [],
+        "connect_timeout": 90,
+    }
+    nr.inventory.hosts[machine.name] = Host(
+        machine.name,
+        hostname=machine.address,
+        username="root",
+        groups=ParentGroups(groups),
+        data=dict(data),
+        connection_options={"ssh": ConnectionOptions(None, None, None, None, None, extras)},
+        defaults=nr.inventory.defaults,
+    )
