@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.cloud,
     pytest.mark.campaign,
-    pytest.mark.skipif("not config.getoption('--campaign', default=False)", reason="a quarter of an hour: only with --campaign"),
+    pytest.mark.skipif("not config.getoption('--campaign', default=False)", reason="a quarter hour: only with --campaign"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
 ]
 CLOUD = role("cloud")
