@@ -97,8 +97,9 @@ _r() {
 # Ends the command of the shell `shell` with all that it started: politely, and after two seconds by force. Zombies have
 # ended: not every PID 1 reaps at once. `apart`: it is found as the child in a session of its own, of the shell or of its
 # subshell (two rounds: a child may stand before its parent). Else it is the shell's child, and what is younger than it in the
-# shell's session (a tick is 10 ms: then the pid tells) is its doing. A process in the background measures the time: on a busy
-# machine one look at all processes may take half a second, and counted looks would not end before this shell is given up.
+# shell's session (a tick is 10 ms: then the pid tells) is its doing, but for what an older process there has started. A
+# process in the background measures the time: on a busy machine one look at all processes may take half a second, and
+# counted looks would not end before this shell is given up.
 _END_COMMAND = r"""
 apart={apart}
 find() {{
@@ -126,7 +127,13 @@ find() {{
 ours() {{
     case $leaders in *" $5 "*) return ;; esac
     [ "$since" ] && [ "$5" = "$own" ] && [ "${{21}}" -ge "$since" ] || return
-    [ "${{21}}" -gt "$since" ] || [ "$1" -ge "$first" ]
+    [ "${{21}}" -gt "$since" ] || [ "$1" -ge "$first" ] || return
+    while [ "$3" != {shell} ]; do
+        read -r line </proc/"$3"/stat || return 0
+        set -- "${{line%% *}}" ${{line##*) }}
+        [ "$5" = "$own" ] || return 0
+        [ "${{21}}" -ge "$since" ] || return 1
+    done
 }}
 each() {{
     signal=$1
