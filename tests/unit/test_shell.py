@@ -100,12 +100,15 @@ def test_a_command_that_signals_its_group_ends_no_shell(shell: ShellConnection, 
         assert shell.run(sh("echo $PPID"), timeout=10).text == same
 
 
-def test_what_an_earlier_command_left_outlives_the_end_of_a_later_one(shell: ShellConnection) -> None:
+def test_what_an_earlier_command_left_outlives_the_end_of_a_later_one(shell: ShellConnection, tmp_path: Path) -> None:
     """A daemon in the shell's session is older than the command that is ended, and what it starts is no doing of that one."""
-    pid = int(shell.run(sh("(while sleep 0.1; do :; done) >/dev/null 2>&1 & echo $!"), timeout=10).text)
-    for script in ("sleep 60", "sleep 60 & sleep 61"):
+    flag, began = tmp_path / "flag", tmp_path / "began"
+    script = "(until [ -e $1 ]; do sleep 0.05; done; >$2; sleep 30; :) >/dev/null 2>&1 & echo $!"
+    pid = int(shell.run(sh(script, str(flag), str(began)), timeout=10).text)
+    for script in ("sleep 60", f">{flag}; until [ -e {began} ]; do sleep 0.05; done; sleep 60 & sleep 61"):
         with pytest.raises(TimedOut, match="and was ended"):
-            shell.run(sh(script), timeout=0.2)
+            shell.run(sh(script), timeout=1)
+    assert began.exists()
     with pytest.raises(TimedOut, match="and was ended"):
         shell.run(sh("sleep 60", stdin="x" * (INLINE_STDIN + 1)), timeout=0.2)
     assert runs(pid)
