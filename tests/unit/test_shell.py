@@ -102,13 +102,17 @@ def test_a_command_that_signals_its_group_ends_no_shell(shell: ShellConnection, 
 
 def test_what_an_earlier_command_left_outlives_the_end_of_a_later_one(shell: ShellConnection, tmp_path: Path) -> None:
     """A daemon in the shell's session is older than the command that is ended, and what it starts is no doing of that one."""
-    flag, began = tmp_path / "flag", tmp_path / "began"
-    script = "(until [ -e $1 ]; do sleep 0.05; done; >$2; sleep 30; :) >/dev/null 2>&1 & echo $!"
-    pid = int(shell.run(sh(script, str(flag), str(began)), timeout=10).text)
-    for script in ("sleep 60", f">{flag}; until [ -e {began} ]; do sleep 0.05; done; sleep 60 & sleep 61"):
-        with pytest.raises(TimedOut, match="and was ended"):
-            shell.run(sh(script), timeout=1)
-    assert began.exists()
+    script = """
+        cd "$1"
+        { >up; until [ -e flag ]; do sleep 0.05; done; >began; sleep 30; :; } >/dev/null 2>&1 &
+        until [ -e up ]; do sleep 0.05; done
+        echo $! $PPID
+    """
+    pid, same = map(int, shell.run(sh(script, str(tmp_path)), timeout=10).text.split())
+    assert int(shell.run(sh("echo $PPID"), timeout=10).text) == same
+    with pytest.raises(TimedOut, match="and was ended"):
+        shell.run(sh('cd "$1"; >flag; until [ -e began ]; do sleep 0.05; done; sleep 60 & sleep 61', str(tmp_path)), timeout=1)
+    assert (tmp_path / "began").exists()
     with pytest.raises(TimedOut, match="and was ended"):
         shell.run(sh("sleep 60", stdin="x" * (INLINE_STDIN + 1)), timeout=0.2)
     assert runs(pid)
