@@ -126,13 +126,12 @@ find() {{
 }}
 ours() {{
     case $leaders in *" $5 "*) return ;; esac
-    [ "$since" ] && [ "$5" = "$own" ] && [ "${{21}}" -ge "$since" ] || return
-    [ "${{21}}" -gt "$since" ] || [ "$1" -ge "$first" ] || return
-    while [ "$3" != {shell} ]; do
+    [ "$since" ] && [ "$5" = "$own" ] || return
+    while [ "$5" = "$own" ]; do
+        [ "${{21}}" -gt "$since" ] || {{ [ "${{21}}" = "$since" ] && [ "$1" -ge "$first" ]; }} || return
+        [ "$3" != {shell} ] || return 0
         read -r line </proc/"$3"/stat || return 0
         set -- "${{line%% *}}" ${{line##*) }}
-        [ "$5" = "$own" ] || return 0
-        [ "${{21}}" -ge "$since" ] || return 1
     done
 }}
 each() {{
