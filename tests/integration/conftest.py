@@ -16,6 +16,7 @@ from nornir.plugins.runners import ThreadedRunner
 
 from nornir_stack.inventory.plugins import register_connections
 from nornir_stack.lab import Lab, LabSpec, NodeSpec, reason_against
+from tests.integration.killed import shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 _FIRST = 200 + 12 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _NUMBERS = range(_FIRST, _FIRST + 12)
 _NOT_RUN = "nodes cannot be booted"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes a `share` of its cases is one per part of the campaign: `pytest -n 3 --campaign` runs them at once."""
+    if "share" in metafunc.fixturenames:
+        metafunc.parametrize("share", shares(campaign=metafunc.config.getoption("campaign")), ids=str)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,28 @@ if TYPE_CHECKING:
     from tests.integration.cluster_lab import Cluster
 
 END_SECONDS = 400.0
+PARTS = 3  # of a campaign
+
+
+@dataclass(frozen=True)
+class Share:
+    """One part of a campaign's cases. Workers of pytest-xdist take the parts side by side, each on nodes of its own."""
+
+    part: int
+    parts: int
+
+    def of(self, cases: Sequence[Any]) -> Sequence[Any]:
+        """Its cases; together the parts have all."""
+        return cases[self.part :: self.parts]
+
+    def __str__(self) -> str:
+        return f"part {self.part + 1} of {self.parts}"
+
+
+def shares(*, campaign: bool) -> list[Share]:
+    """The parts; a sample is one."""
+    parts = PARTS if campaign else 1
+    return [Share(part, parts) for part in range(parts)]
 
 
 @dataclass
@@ -77,13 +99,14 @@ class Controllers:
         return said
 
 
-def chosen(events: Sequence[dict[str, Any]], number: int, draw: random.Random, *, campaign: bool) -> list[int]:
-    """Numbers of events to be killed at: a sample, or all of them shuffled, so that a campaign that is cut is a sample too.
+def chosen(events: Sequence[dict[str, Any]], number: int, draw: random.Random, share: Share, *, campaign: bool) -> list[int]:
+    """Numbers of events to be killed at: a sample, or a share of all, shuffled, so that a campaign that is cut is a sample too.
 
     The sample is of as many parts of the chain as can be: a part with many events is not drawn more often.
     """
     if campaign:
-        return draw.sample(range(1, len(events) + 1), len(events))
+        numbers = share.of(range(1, len(events) + 1))
+        return draw.sample(numbers, len(numbers))
     parts: dict[str, list[int]] = {}
     for at, event in enumerate(events, 1):
         parts.setdefault(event["path"], []).append(at)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nornir_stack.lab import Lab
+    from tests.integration.killed import Share
 
 EVENTS, MOMENTS = 4, 3  # cases of the sample
 ALL_MOMENTS = 60  # of the campaign
@@ -68,13 +69,15 @@ def test_killed_at_an_event(
     whole: tuple[list[dict[str, Any]], float],
     tmp_path: Path,
     seed: int,
+    share: Share,
+    *,
     campaign: bool,
 ) -> None:
     """SIGKILL of the controller at any journal event, then one more run: one cluster of three, by what the members say."""
     events, seconds = whole
     draw = random.Random(seed)  # noqa: S311  a sample
-    numbers = chosen(events, EVENTS, draw, campaign=campaign)
-    tell(f"\n{len(events)} events in {seconds:.1f} s; killed at {numbers} (NORNIR_STACK_SEED={seed})")
+    numbers = chosen(events, EVENTS, draw, share, campaign=campaign)
+    tell(f"\n{share}: {len(events)} events in {seconds:.1f} s; killed at {numbers} (NORNIR_STACK_SEED={seed})")
     failures = []
     for number in numbers:
 
@@ -92,16 +95,18 @@ def test_killed_at_a_moment(
     whole: tuple[list[dict[str, Any]], float],
     tmp_path: Path,
     seed: int,
+    share: Share,
+    *,
     campaign: bool,
 ) -> None:
     """SIGKILL at a random moment, mostly inside a remote command, also twice in a row: one more run ends with one cluster."""
     _, seconds = whole
     draw = random.Random(seed)  # noqa: S311  a sample
     moments = [[draw.uniform(0, seconds) for _ in range(1 + case % 2)] for case in range(ALL_MOMENTS if campaign else MOMENTS)]
-    tell(f"\nkilled after {moments} s of {seconds:.1f} (NORNIR_STACK_SEED={seed})")
+    tell(f"\n{share}: killed after {moments} s of {seconds:.1f} (NORNIR_STACK_SEED={seed})")
 
     failures = []
-    for case, delays in enumerate(moments):
+    for case, delays in share.of(list(enumerate(moments))):
 
         def kill(controllers: Controllers, delays: list[float] = delays) -> str:
             return ", then ".join(controllers.killed_after(delay) for delay in delays)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nornir_stack.lab import Lab
+    from tests.integration.killed import Share
 
 CASES = 1  # of the sample
 BANK_EVERY = 3  # of the campaign's cases, this many have clients that write all along; of the sample the first
@@ -72,11 +73,13 @@ def survived(life: Life, folder: Path, number: int, *, bank: bool) -> str:
 
 
 @pytest.mark.campaign
-def test_killed_at_an_event(life: Life, whole: list[dict[str, Any]], tmp_path: Path, seed: int, *, campaign: bool) -> None:
+def test_killed_at_an_event(
+    life: Life, whole: list[dict[str, Any]], tmp_path: Path, seed: int, share: Share, *, campaign: bool
+) -> None:
     """SIGKILL of the controller at any event, then one more run: one cluster, nobody bootstrapped twice, nothing lost."""
     draw = random.Random(seed)  # noqa: S311  a sample
-    numbers = chosen(whole, CASES, draw, campaign=campaign)
-    tell(f"\n{len(whole)} events; killed at {numbers} (NORNIR_STACK_SEED={seed})")
+    numbers = chosen(whole, CASES, draw, share, campaign=campaign)
+    tell(f"\n{share}: {len(whole)} events; killed at {numbers} (NORNIR_STACK_SEED={seed})")
     failures = []
     for case, number in enumerate(numbers):
         failure = survived(life, tmp_path / str(number), number, bank=case % BANK_EVERY == 0)

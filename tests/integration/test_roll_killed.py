@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nornir_stack.lab import Lab
+    from tests.integration.killed import Share
 
 CASES = 1  # of the sample
 
@@ -77,11 +78,13 @@ def serving(before: set[int], now: Callable[[], set[int]]) -> None:
 
 
 @pytest.mark.campaign
-def test_killed_at_an_event(life: Balanced, whole: list[dict[str, Any]], tmp_path: Path, seed: int, *, campaign: bool) -> None:
+def test_killed_at_an_event(
+    life: Balanced, whole: list[dict[str, Any]], tmp_path: Path, seed: int, share: Share, *, campaign: bool
+) -> None:
     """SIGKILL of the controller at any journal event, then one more run: clients are served in between, all are restarted."""
     draw = random.Random(seed)  # noqa: S311  a sample
-    numbers = chosen(whole, CASES, draw, campaign=campaign)
-    tell(f"\n{len(whole)} events; killed at {numbers} (NORNIR_STACK_SEED={seed})")
+    numbers = chosen(whole, CASES, draw, share, campaign=campaign)
+    tell(f"\n{share}: {len(whole)} events; killed at {numbers} (NORNIR_STACK_SEED={seed})")
     failures = []
     for number in numbers:
         failure = survived(life, tmp_path / str(number), number)
