@@ -13,12 +13,11 @@ from nornir_stack.guest_image import EMULATED_WORDS, KERNEL_WORDS, KVM_SECONDS, 
 from nornir_stack.lab.machine import LabError, run, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "ssh": "openssh-client", "mke2fs": "e2fsprogs", "setpriv": "util-linux"}
 ADDRESS = "10.0.2.15/24"  # what QEMU's user-mode network forwards to
 _BOOT_SECONDS, _STOP_SECONDS = 900.0, 300.0
-_KERNEL_WORDS = f"{KERNEL_WORDS} {EMULATED_WORDS}"
 
 
 def kvm_works(kernel: Path) -> bool:
@@ -42,17 +41,40 @@ def kvm_works(kernel: Path) -> bool:
     return b"Kernel panic" in done.stdout
 
 
-def _plain(accelerator: str) -> list[str]:
-    emulated = "tcg,thread=multi,tb-size=1024"
+def command_line(
+    accelerator: str,
+    kernel: Path,
+    initrd: Path,
+    console: Path,
+    disks: Mapping[str, Path],
+    *,
+    net: str,
+    cpus: int,
+    memory_mib: int,
+    cache: str = "unsafe",
+    more: str = "",
+) -> list[str]:
+    """QEMU's command line: a kernel booted directly, its root on the first of the disks, which the guest sees by their names
+    (/dev/disk/by-id/virtio-NAME). `net` is the backend of its card, an option of -netdev; `more` is for the kernel.
+
+    The process dies with the one that started it.
+    """
+    # without what Linux would only lose time with in an emulation: KVM within it, and a fifth level of page tables
+    how = ("kvm", "max") if accelerator == "kvm" else ("tcg,thread=multi,tb-size=1024", "max,svm=off,la57=off")
+    drives = [
+        word
+        for name, path in disks.items()
+        for word in (
+            *("-drive", f"file={path},format=raw,if=none,id={name},cache={cache},discard=unmap"),
+            *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
+        )
+    ]
     return [
-        "-accel",
-        "kvm" if accelerator == "kvm" else emulated,
-        "-cpu",
-        "max",
-        "-no-reboot",
-        "-nodefaults",
-        "-display",
-        "none",
+        *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", how[0], "-cpu", how[1]),
+        *("-no-reboot", "-nodefaults", "-display", "none", "-smp", str(cpus), "-m", str(memory_mib)),
+        *("-serial", f"file:{console}", "-kernel", str(kernel), "-initrd", str(initrd)),
+        *("-append", f"root=/dev/vda rw {KERNEL_WORDS} {EMULATED_WORDS} {more}".strip(), *drives),
+        *("-netdev", f"{net},id=net", "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
     ]
 
 
@@ -100,15 +122,18 @@ class Machine:
                 process.kill()
 
     def _argv(self, port: int) -> list[str]:
-        drive = f"file={self.disk},format=raw,if=virtio,cache={self.cache},discard=unmap"
-        words = f"root=/dev/vda rw {_KERNEL_WORDS} {self.words}".strip()
-        net = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
-        return [
-            *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *_plain(self.accelerator)),
-            *("-smp", str(self.cpus), "-m", str(self.memory_mib), "-serial", f"file:{self.console}"),
-            *("-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", words),
-            *("-drive", drive, "-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
-        ]
+        return command_line(
+            self.accelerator,
+            self.kernel,
+            self.initrd,
+            self.console,
+            {"root": self.disk},
+            net=f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
+            cpus=self.cpus,
+            memory_mib=self.memory_mib,
+            cache=self.cache,
+            more=self.words,
+        )
 
 
 @dataclass(frozen=True)
@@ -151,7 +176,7 @@ class Guest:
             if self.process.poll() is not None:
                 tail = self.console.read_text(errors="replace")[-800:] if self.console.exists() else ""
                 raise LabError(f"the virtual machine died while booting: {tail}")
-            return _says_hello(self.port)
+            return says_hello("127.0.0.1", self.port)
 
         wait_for(ready, _BOOT_SECONDS, f"sshd of the virtual machine; its console is in {self.console}")
 
@@ -161,10 +186,10 @@ class Guest:
         wait_for(lambda: self.process.poll() is not None, _STOP_SECONDS, "the virtual machine to power off")
 
 
-def _says_hello(port: int) -> bool:
-    """QEMU itself accepts at once; only sshd says SSH."""
+def says_hello(address: str, port: int) -> bool:
+    """Whether sshd answers. QEMU itself accepts at once; only sshd says SSH."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as plug:
+        with socket.create_connection((address, port), timeout=60) as plug:
             plug.settimeout(60)
             return plug.recv(4) == b"SSH-"
     except OSError:

@@ -5,7 +5,6 @@ Its packages are put into its disk on this machine: dpkg in an emulated one woul
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from nornir.core.inventory import ConnectionOptions, Group, Host, ParentGroups
 
-from nornir_stack.guest_image import EMULATED_WORDS, KERNEL_WORDS
-from nornir_stack.lab import guest
+from nornir_stack.lab import guest, vm
 from nornir_stack.lab.identity import key_pair
 from nornir_stack.lab.machine import run, wait_for
 
@@ -32,8 +30,6 @@ _ALIEN = "qemu-system-*"
 _KEPT = "qemu-system-x86_64"
 _FREE_MIB = 2048
 _BOOT_SECONDS = 900.0
-# Without what Linux would only lose time with in an emulation: KVM within it, and a fifth level of page tables.
-_CPU = "max,svm=off,la57=off"
 
 
 @dataclass(frozen=True)
@@ -107,10 +103,22 @@ def running(lab: Lab, machine: Emulated, disks: Disks, *, memory_mib: int = 4096
     run("ip", "tuntap", "add", tap, "mode", "tap")
     try:
         run("ip", "link", "set", tap, "master", lab.spec.bridge, "up")
-        with subprocess.Popen(_argv(machine, disks, tap, memory_mib), stdin=subprocess.DEVNULL) as process:
+        argv = vm.command_line(
+            "emulated",
+            disks.kernel,
+            disks.initrd,
+            machine.console,
+            {"root": disks.root, **disks.more},
+            net=f"tap,ifname={tap},script=no,downscript=no",
+            cpus=2,
+            memory_mib=memory_mib,
+        )
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
             try:
                 wait_for(
-                    lambda: process.poll() is not None or _hello(machine.address), _BOOT_SECONDS, f"sshd of {machine.name}"
+                    lambda: process.poll() is not None or vm.says_hello(machine.address, 22),
+                    _BOOT_SECONDS,
+                    f"sshd of {machine.name}",
                 )
                 assert process.poll() is None, machine.console.read_text(errors="replace")[-2000:]
                 yield
@@ -118,36 +126,6 @@ def running(lab: Lab, machine: Emulated, disks: Disks, *, memory_mib: int = 4096
                 process.kill()
     finally:
         run("ip", "link", "delete", tap, check=False)
-
-
-def _argv(machine: Emulated, disks: Disks, tap: str, memory_mib: int) -> list[str]:
-    words = f"root=/dev/vda rw {KERNEL_WORDS} {EMULATED_WORDS}"
-    drives = {"root": disks.root, **disks.more}
-    plugged = [
-        word
-        for name, path in drives.items()
-        for word in (
-            *("-drive", f"file={path},format=raw,if=none,id={name},cache=unsafe,discard=unmap"),
-            *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
-        )
-    ]
-    return [
-        *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", _CPU),
-        *("-no-reboot", "-nodefaults", "-display", "none", "-smp", "2", "-m", str(memory_mib)),
-        *("-serial", f"file:{machine.console}", "-kernel", str(disks.kernel), "-initrd", str(disks.initrd), "-append", words),
-        *plugged,
-        *("-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no", "-device", "virtio-net-pci,netdev=net,romfile="),
-        *("-device", "virtio-rng-pci"),
-    ]
-
-
-def _hello(address: str) -> bool:
-    try:
-        with socket.create_connection((address, 22), timeout=60) as plug:
-            plug.settimeout(60)
-            return plug.recv(4) == b"SSH-"
-    except OSError:
-        return False
 
 
 def known(nr: Nornir, lab: Lab, machine: Emulated, roles: Sequence[str], data: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ pytestmark = [
 NODES = {"node1": "10.77.70.11", "node2": "10.77.70.12"}
 DATA = {"node1": "172.16.1.1/24", "node2": "172.16.1.2/24"}
 PLAN = {"control": {"cidr": "10.77.70.0/24"}, "data": {"cidr": "172.16.1.0/24"}}
-PACKAGES = ["apparmor", "chrony", "fdisk", "open-iscsi", "tgt"]
+PACKAGES = ["apparmor", "chrony", "fdisk", "ifupdown", "open-iscsi", "tgt"]
 CONFIRM = 300.0  # seconds; an emulated machine takes its time to let somebody in
 UNDO = 30.0  # of what is to be undone
 TARGET = "iqn.2026-01.net.example:data"
@@ -64,8 +64,9 @@ for d in /sys/class/net/*; do
     echo "$d $(cat "$d/address") $(readlink "$d/master") $(cat "$d/bonding/mode" 2>/dev/null)"
 done
 cat /proc/net/vlan/config 2>/dev/null
-cat /etc/systemd/network/* /etc/nornir-stack/* /etc/fstab /etc/hosts 2>/dev/null
-systemctl show -p ActiveEnterTimestampMonotonic systemd-networkd
+cat /etc/systemd/network/* /etc/network/interfaces /etc/network/interfaces.d/* 2>/dev/null
+cat /etc/nornir-stack/* /etc/fstab /etc/hosts 2>/dev/null
+systemctl show -p ActiveEnterTimestampMonotonic systemd-networkd networking
 """
 
 
@@ -166,10 +167,11 @@ def linked(*names: str, within: float = CONFIRM) -> Chain:
 
 
 def layout(name: str, number: int, mode: str | None = None, **more: Any) -> dict[str, Any]:
-    """A VLAN for data over a bond of both cards."""
+    """A VLAN for data over a bond of both cards. ifupdown is there too, so who has the links is said."""
     bond = {"kind": "bond", "ports": ["eth1", "eth2"], **({"mode": mode} if mode else {})}
     return {
-        "links": {"bond0": bond, "data": {"kind": "vlan", "over": "bond0", "vlan": number, "addresses": [DATA[name]]}, **more}
+        "manager": "networkd",
+        "links": {"bond0": bond, "data": {"kind": "vlan", "over": "bond0", "vlan": number, "addresses": [DATA[name]]}, **more},
     }
 
 
@@ -236,6 +238,9 @@ def test_a_vlan_over_a_bond(site: Pair) -> None:
     assert answered(site)
 
 
+WRONG = {"eth0": {"addresses": ["192.0.2.7/24"]}}
+
+
 def cable(site: Pair, name: str, network: str, plugged: str) -> None:
     """Plug the cable of a card in (`up`), or pull it out (`down`)."""
     with site.libvirt("hv1") as link:
@@ -278,8 +283,7 @@ def test_a_bond_outlives_the_loss_of_a_link(site: Pair) -> None:
 def test_what_locks_out_brings_bond_and_vlan_back(site: Pair) -> None:
     """A wrong address at the card of the way in, with another VLAN and another mode of the bond: all is as it was."""
     before = state(site)
-    wrong = {"eth0": {"addresses": ["192.0.2.7/24"]}}
-    site.machines["node2"]["network"] = layout("node2", 174, "balance-rr", **wrong)
+    site.machines["node2"]["network"] = layout("node2", 174, "balance-rr", **WRONG)
     report = site.on_machines(linked("node2", within=UNDO))
     assert "has its former network again" in problem(report)
     assert state(site) == before
@@ -428,6 +432,63 @@ def test_after_a_boot(site: Pair) -> None:
         assert inside(site, name, "cat /sys/class/net/bond0/bonding/mode") == "802.3ad 4"
     assert answered(site)
     assert not good(one(site, "node2", data_disk, device=DISK, mount="/srv/data", label="data")).changed
+
+
+# What Debian's installer leaves behind; the disk over the network goes first, and cards keep their names.
+IFUPDOWN = f"""
+set -e
+systemctl disable --now server
+umount /srv/data
+iscsiadm -m node -T {TARGET} --logout
+iscsiadm -m node -T {TARGET} -o delete
+sed -i '\\|/srv/data|d' /etc/fstab
+cat >/etc/network/interfaces <<'END'
+auto lo
+iface lo inet loopback
+
+auto eth0
+iface eth0 inet static
+    address {NODES["node2"]}/24
+END
+systemctl disable systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service
+rm -rf /etc/systemd/network/*.network /etc/systemd/network/*.netdev /etc/nornir-stack
+{REBOOT}
+"""
+
+
+def by_ifupdown(number: int, mode: str | None = None, **more: Any) -> dict[str, Any]:
+    return {**layout("node2", number, mode, **more), "manager": "ifupdown"}
+
+
+def test_a_vlan_over_a_bond_by_ifupdown(site: Pair) -> None:
+    """The same by another manager, against a neighbour with networkd: made, numbered anew, of another mode, over a boot."""
+    before = boots(site)[1]
+    inside(site, "node2", IFUPDOWN)
+    wait_for(lambda: booted(site, "node2", before), 600, "node2")
+    assert inside(site, "node2", "systemctl is-active networking systemd-networkd; :") == "active\ninactive"
+    for declared, heard in (
+        (by_ifupdown(173), False),
+        (by_ifupdown(172), True),
+        (by_ifupdown(172, "802.3ad"), True),
+    ):
+        site.machines["node2"]["network"] = declared
+        bring(site, linked("node2"))
+        assert answered(site) == heard
+    before = boots(site)[1]
+    inside(site, "node2", REBOOT)
+    wait_for(lambda: booted(site, "node2", before), 600, "node2")
+    assert not good(site.on_machines(linked("node2"))).changed
+    assert inside(site, "node2", "cat /sys/class/net/bond0/bonding/mode") == "802.3ad 4"
+    assert answered(site)
+
+
+def test_what_locks_out_by_ifupdown_is_undone(site: Pair) -> None:
+    """A wrong address at the way in, with another VLAN and another mode of the bond: files, devices, packets as before."""
+    before = state(site)
+    site.machines["node2"]["network"] = by_ifupdown(174, "balance-rr", **WRONG)
+    assert "has its former network again" in problem(site.on_machines(linked("node2", within=UNDO)))
+    assert state(site) == before
+    assert answered(site)
 
 
 def booted(site: Pair, name: str, before: str) -> bool:
