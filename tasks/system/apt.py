@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import Command, sh
-from nornir_stack.tasks.system.transaction import Forecast, Installed, State, Work
+from nornir_stack.tasks.system.transaction import Forecast, Installed, State, Work, patient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,25 +43,11 @@ apt-get -s -q --no-install-recommends install "$@" 2>/dev/null
 
 # `patient` runs a command again while somebody else holds one of apt's or dpkg's locks: dpkg itself and `apt-get update`
 # do not wait, whatever DPkg::Lock::Timeout says.
-_PATIENT = r"""
-export LC_ALL=C DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none
-exec </dev/null
-seconds=$1; shift
-end=$(( $(date +%s) + seconds ))
-patient() {
-    while :; do
-        said=$("$@" 2>&1) && { printf '%s\n' "$said"; return 0; }
-        status=$?
-        case $said in
-        *'Could not get lock'*|*'Unable to acquire the dpkg frontend lock'*|*'is locked by another process'*|\
-*'Unable to lock'*|*'lock was locked by'*) ;;
-        *) printf '%s\n' "$said" >&2; return "$status" ;;
-        esac
-        if [ "$(date +%s)" -ge "$end" ]; then printf '%s\n' "$said" >&2; return "$status"; fi
-        sleep 1
-    done
-}
-"""
+_PATIENT = patient(
+    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none",
+    "*'Could not get lock'*|*'Unable to acquire the dpkg frontend lock'*|*'is locked by another process'*|"
+    "*'Unable to lock'*|*'lock was locked by'*",
+)
 
 _REFRESH = (
     _PATIENT

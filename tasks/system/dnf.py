@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nornir_stack.command import Command, sh
-from nornir_stack.tasks.system.transaction import Forecast, Installed, State, Work
+from nornir_stack.tasks.system.transaction import Forecast, Installed, State, Work, patient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,24 +57,12 @@ would --setopt=install_weak_deps=False install "$@"
 
 # `patient` runs a command again while somebody else holds a lock. dnf waits for another dnf for ever (with exit_on_lock it ends
 # with status 200), and dnf and rpm give up at once where rpm is at work.
-_PATIENT = r"""
-export LC_ALL=C
-exec </dev/null
-end=$(( $(date +%s) + $1 )); shift
+_PATIENT = (
+    patient("", '200\\ *|*"can\'t create transaction lock on"*')
+    + """
 dnf="dnf -y -q --setopt=exit_on_lock=True"
-patient() {
-    while :; do
-        said=$("$@" 2>&1) && { printf '%s\n' "$said"; return 0; }
-        status=$?
-        case $status$said in
-        200*|*"can't create transaction lock on"*) ;;
-        *) printf '%s\n' "$said" >&2; return "$status" ;;
-        esac
-        if [ "$(date +%s)" -ge "$end" ]; then printf '%s\n' "$said" >&2; return "$status"; fi
-        sleep 1
-    done
-}
 """
+)
 
 # Red Hat's packages do not start their services, and presets enable few; some packages of others enable theirs themselves. Of
 # the new packages, those built from the same source as a named one have their units disabled.

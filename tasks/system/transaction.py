@@ -11,6 +11,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+def patient(environment: str, locked: str) -> str:
+    """The beginning of a script whose first argument is a time in seconds: so long `patient COMMAND...` is run again while
+    somebody else holds a lock. What it says comes once it is over.
+
+    `environment` are the assignments that are exported; `locked` the patterns (of `case`) that "STATUS WORDS" has then.
+    """
+    return f"""
+export LC_ALL=C {environment}
+exec </dev/null
+seconds=$1; shift
+end=$(( $(date +%s) + seconds ))
+patient() {{
+    while :; do
+        said=$("$@" 2>&1) && {{ printf '%s\\n' "$said"; return 0; }}
+        status=$?
+        case "$status $said" in
+        {locked}) ;;
+        *) printf '%s\\n' "$said" >&2; return "$status" ;;
+        esac
+        if [ "$(date +%s)" -ge "$end" ]; then printf '%s\\n' "$said" >&2; return "$status"; fi
+        sleep 1
+    done
+}}
+"""
+
+
 @dataclass(frozen=True)
 class Installed:
     """A package that is on the node. `whole`: unpacked and configured, so that it can be used."""
