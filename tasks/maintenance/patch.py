@@ -29,6 +29,8 @@ from nornir_stack.tasks.maintenance.reading import kernel as read_kernel
 from nornir_stack.tasks.maintenance.survey import NODES, on_purpose
 from nornir_stack.tasks.openstack.fleet import computes, names
 from nornir_stack.tasks.openstack.fleet_rules import only
+from nornir_stack.tasks.system.facts import family
+from nornir_stack.tasks.system.packages import LOCK_SECONDS, MANAGERS
 from nornir_stack.tasks.system.services import service
 
 if TYPE_CHECKING:
@@ -61,19 +63,6 @@ s boot; cat /proc/sys/kernel/random/boot_id
 s failed; systemctl list-units --all --plain --no-legend --no-pager --state=failed,auto-restart | cut -d ' ' -f 1
 s active; systemctl list-units --plain --no-legend --no-pager --type=service --state=running | cut -d ' ' -f 1
 :
-"""
-_UPGRADE = r"""
-export LC_ALL=C DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-exec </dev/null
-if command -v apt-get >/dev/null; then
-    exec apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold --with-new-pkgs upgrade
-fi
-exec dnf -y -q upgrade
-"""
-_LISTS = """
-exec </dev/null
-if command -v apt-get >/dev/null; then exec apt-get -q -o DPkg::Lock::Timeout=300 update; fi
-exec dnf -y -q makecache
 """
 # dnf notes a look at an unchanged repository in the time of `primary`, not of repomd.xml
 _FRESH = """
@@ -318,7 +307,8 @@ def lists(task: Task) -> Result[None]:
     """Ask the sources what they have, where that was not done for six hours."""
     node = Node(task)
     if "fresh" not in node.read(sh(_FRESH, label="how old are the lists")).lines:
-        node.change(sh(_LISTS, label="fetch the lists of packages"), repeatable=True)
+        fetch = MANAGERS[family(node).manager].refresh(LOCK_SECONDS)
+        node.change(fetch, what="fetch the lists of packages", repeatable=True)
     return node.done()
 
 
@@ -330,7 +320,8 @@ def upgraded(task: Task) -> Result[Due]:
         lines = "".join(f"+{package}\n" for package in now.newer)
         diff = f"--- packages\n+++ packages\n{lines}"
         what = f"upgrade {len(now.newer)} packages"
-        node.change(sh(_UPGRADE, label="upgrade"), what=what, diff=diff, timeout=_UPGRADE_SECONDS)
+        newest = MANAGERS[family(node).manager].upgrade(LOCK_SECONDS)
+        node.change(newest, what=what, diff=diff, timeout=_UPGRADE_SECONDS)
     return node.done(lambda: due(task).value)
 
 

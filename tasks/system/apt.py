@@ -49,6 +49,13 @@ _PATIENT = patient(
     "*'Unable to lock'*|*'lock was locked by'*",
 )
 
+# what a dpkg that was cut has left
+_FINISH = r"""
+if [ -n "$(dpkg --audit)" ] || ls /var/lib/dpkg/updates | grep -q .; then
+    patient dpkg --force-confdef --force-confold --configure -a || exit
+fi
+"""
+
 _REFRESH = (
     _PATIENT
     + r"""
@@ -119,12 +126,21 @@ trap finish EXIT
 trap 'exit 143' TERM INT HUP
 
 if [ "$no_start" = yes ] || [ -d "$own" ]; then guard; fi
-if [ -n "$(dpkg --audit)" ] || ls /var/lib/dpkg/updates | grep -q .; then
-    patient dpkg --force-confdef --force-confold --configure -a || exit
-fi
+"""
+    + _FINISH
+    + r"""
 if [ $# = 0 ]; then exit 0; fi
 patient apt-get -y -q --no-install-recommends $removing -o Dpkg::Options::=--force-confdef \
     -o Dpkg::Options::=--force-confold -o "DPkg::Lock::Timeout=$seconds" -o Acquire::Retries=3 install "$@"
+"""
+)
+
+_UPGRADE = (
+    _PATIENT
+    + _FINISH
+    + r"""
+patient apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+    -o "DPkg::Lock::Timeout=$seconds" -o Acquire::Retries=3 --with-new-pkgs upgrade
 """
 )
 
@@ -205,6 +221,11 @@ def transaction(wanted: Work, seconds: int) -> Command:
     removing = "" if wanted.remove else "--no-remove"
     specs = [*wanted.install, *(f"{name}-" for name in wanted.remove)]
     return sh(_TRANSACTION, str(seconds), "yes" if wanted.no_start else "no", removing, " ".join(wanted.install), *specs)
+
+
+def upgrade(seconds: int) -> Command:
+    """Install all that is newer; nothing is taken out, conffiles stay. Waits so many seconds for a lock."""
+    return sh(_UPGRADE, str(seconds))
 
 
 _MISSING = re.compile(r"^E: (?:Unable to locate package (\S+)|Package '([^']+)' has no installation candidate)", re.MULTILINE)

@@ -28,6 +28,8 @@ PACKAGES = {
     "mkfs.xfs": {"debian": "xfsprogs", "redhat": "xfsprogs"},
 }
 
+_UNKNOWN = "OF-THE-FILE-SYSTEM-TO-BE-MADE"  # in a dry run
+
 WIPE = """
 set -e
 for part in $(lsblk -lnpo NAME -- "$1" | tail -n +2); do
@@ -102,7 +104,7 @@ def data_disk(
     _refuse_words(wanted)
     node = Node(task)
     disk, place = disk_facts.parse(node.read(disk_facts.look(device, wanted.mount)).stdout, wanted.mount)
-    steps = decide(disk, place, wanted, uuid=str(uuid4()), confirm=confirm)
+    steps = decide(disk, place, wanted, uuid=_UNKNOWN if node.dry_run else str(uuid4()), confirm=confirm)
     _install_tools(task, steps, place)
     for step in steps:
         _act(node, disk.path, wanted, step)

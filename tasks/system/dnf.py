@@ -206,6 +206,11 @@ def transaction(wanted: Work, seconds: int) -> Command:
     return sh(_TRANSACTION, str(seconds), no_start, str(len(wanted.install)), *wanted.install, *wanted.remove)
 
 
+def upgrade(seconds: int) -> Command:
+    """Install all that is newer. Waits so many seconds for a lock."""
+    return sh(_PATIENT + "patient $dnf upgrade\n", str(seconds))
+
+
 def missing(said: str) -> tuple[str, ...]:
     """The packages that dnf could not find, by its own words."""
     found = re.findall(r"^(?:Error: )?(?:No match for argument|Unable to find a match): (.+)$", said, re.MULTILINE)
