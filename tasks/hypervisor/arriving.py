@@ -38,7 +38,10 @@ for path; do
         [ ! -e "$path$ASIDE" ] || { echo "$path has come beside $path$ASIDE, which was to be it" >&2; exit 1; }
     else
         sync
-        mv -n -T -- "$path$ASIDE" "$path" && [ ! -e "$path$ASIDE" ] || exit 1
+        case $path in
+            /dev/*) lvrename -q "$path$ASIDE" "$path" >/dev/null && [ -e "$path" ] ;;
+            *) mv -n -T -- "$path$ASIDE" "$path" ;;
+        esac && [ ! -e "$path$ASIDE" ] || exit 1
     fi
 done
 """

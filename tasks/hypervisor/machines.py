@@ -155,8 +155,9 @@ def disks_of_machine(host: Host, machine: Machine, hypervisor: Host, image: Made
     sizes = {"root": sizes_of(host, machine).disk, **machine.disks}
     found = {}
     for serial, size in sizes.items():
-        backing = image.disk if image and serial == "root" and not logical else ""
-        found[serial] = volumes.Disk(machine.pool, volume_of(host.name, serial), size, logical, backing)
+        start = image.disk if image and serial == "root" else ""
+        backing, copy_of = ("", start) if logical else (start, "")
+        found[serial] = volumes.Disk(machine.pool, volume_of(host.name, serial), size, logical, backing, copy_of)
     return found
 
 
@@ -166,8 +167,6 @@ def _make(node: Node, host: Host, machine: Machine, now: Whole) -> None:
     settings = settings_of(node.host, HypervisorSettings)
     image = made(settings.images[machine.image], str(settings.pools[settings.image_pool].path))
     disks = disks_of_machine(host, machine, node.host, image)
-    if disks["root"].logical:
-        raise Refused(f"{host.name}: the disk of its system starts from an image, which needs a pool with a path")
     there = now.volumes.get(machine.pool, {})
     for serial, disk in disks.items():
         if disk.volume in there:
@@ -202,9 +201,9 @@ def _make(node: Node, host: Host, machine: Machine, now: Whole) -> None:
 
 
 def refuse_cut(machine: str, disk: volumes.Disk, there: Iterable[volumes.Volume]) -> None:
-    """Raise Refused where a disk would be smaller than the image that it stands on: QEMU cuts off the rest. Pure."""
+    """Raise Refused where a disk would be smaller than the image that it starts from: QEMU cuts off the rest. Pure."""
     for each in there:
-        if each.path == disk.backing and disk.size < each.capacity:
+        if each.path in {disk.backing, disk.copy_of} and disk.size < each.capacity:
             raise Refused(f"{machine}: the disk of its system is to have {disk.size}, and its image has {each.capacity}")
 
 

@@ -32,12 +32,19 @@ if TYPE_CHECKING:
     from nornir_stack.tasks.hypervisor.settings import Machine
 
 ASIDE = ".nornir-stack-moving"  # the ending of a file that is not yet known to be what was sent
-# A line a file: what is there of it and of its copy, and the file system that it would be on.
+# A line a file or a logical volume: what is there of it and of its copy, and the file system or the volume group that it would
+# be in, with its free blocks and what one of them has.
 _ROOM = r"""
+size() { case $1 in /dev/*) blockdev --getsize64 "$1" ;; *) stat -c %s -- "$1" ;; esac }
 for path; do
-    [ ! -e "$path" ] || echo "there $(stat -c %s -- "$path") $path"
-    [ ! -e "$path$ASIDE" ] || echo "part $(stat -c %s -- "$path$ASIDE") $path"
-    echo "room $(stat -c %d -- "${path%/*}") $(stat -f -c '%a %S' -- "${path%/*}") $path"
+    folder=${path%/*}
+    [ ! -e "$path" ] || echo "there $(size "$path") $path"
+    [ ! -e "$path$ASIDE" ] || echo "part $(size "$path$ASIDE") $path"
+    case $path in
+        /dev/*) echo "room $(vgs --noheadings --nosuffix --units b -o vg_name,vg_free_count,vg_extent_size "${folder#/dev/}" |
+            sed 's/^ *//; s/  */ /g') $path" ;;
+        *) echo "room $(stat -c %d -- "$folder") $(stat -f -c '%a %S' -- "$folder") $path" ;;
+    esac
 done
 """
 _MIB = 1 << 20
@@ -59,7 +66,7 @@ class Packed:
 
 
 def pack(task: Task, *, machine: str) -> Result[Packed]:
-    """Observe what a machine would take along. Raises Refused where that is more than disks as files and their images."""
+    """Observe what a machine would take along. Raises Refused where that is more than disks in pools, and their images."""
     node = Node(task)
     virt = Libvirt(node)
     config = the_machine(node, machine).config
@@ -67,10 +74,10 @@ def pack(task: Task, *, machine: str) -> Result[Packed]:
     if wrong := immovable(config, extra):
         raise Refused(f"{machine} cannot be moved, and was left as it is: " + "; ".join(wrong))
     disks = sources_of(config)
-    sizes, strange, backings = virt.read("its files", lambda link: _files(link, [*disks, *boot_files_of(config)]))
+    sizes, strange, backings = virt.read("its disks", lambda link: _volumes(link, [*disks, *boot_files_of(config)]))
     if strange:
         raise Refused(
-            f"{machine} cannot be moved, and was left as it is: {', '.join(strange)} is no file of a pool that runs on "
+            f"{machine} cannot be moved, and was left as it is: {', '.join(strange)} is in no pool that runs on "
             f"{node.name} (one that came since the pool was looked at is found by virsh pool-refresh)"
         )
     shared = [path for path in [*backings, *boot_files_of(config)] if path not in disks]
@@ -84,9 +91,9 @@ def immovable(config: str, extra: Sequence[str]) -> list[str]:
     found += [said for tag, said in _STATEFUL.items() if root.find(f"devices/{tag}") is not None]
     for disk in root.iterfind("devices/disk"):
         source, target = disk.find("source"), disk.find("target")
-        if source is not None and source.attrib and not source.get("file"):
+        if source is not None and source.attrib and not (source.get("file") or source.get("dev")):
             title = target.get("dev", "") if target is not None else ""
-            found.append(f"its disk {title} is no file ({' '.join(source.attrib.values())})")
+            found.append(f"its disk {title} is no file and no device ({' '.join(source.attrib.values())})")
         if disk.find("shareable") is not None:
             found.append("others write to a disk of it too")
     for card in root.iterfind("devices/interface"):
@@ -96,8 +103,8 @@ def immovable(config: str, extra: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _files(link: virConnect, paths: Iterable[str]) -> tuple[dict[str, int], list[str], list[str]]:
-    """Sizes by path of files and of all that they stand on, those that are in no pool, and what is stood on."""
+def _volumes(link: virConnect, paths: Iterable[str]) -> tuple[dict[str, int], list[str], list[str]]:
+    """Sizes by path of volumes and of all that they stand on, those that are in no pool, and what is stood on."""
     import libvirt  # noqa: PLC0415  an extra
 
     known = dict(of_each(link, lambda each: (each.path(), each)))
@@ -143,15 +150,18 @@ def admit(task: Task, *, machine: str, packed: Packed) -> Result[None]:
 
 
 def destination(settings: HypervisorSettings, wanted: Machine, machine: str, path: str, *, shared: bool = False) -> str:
-    """Where a file of a machine would be here. Pure; raises Refused for a pool of logical volumes."""
+    """Where a disk or an image of a machine would be here. Pure; raises Refused for a pool of another kind."""
     title = path.rpartition("/")[2]
     pool = settings.image_pool if shared else pool_for(settings, wanted, machine, path)
     if pool not in settings.pools:
         raise Refused(f"there is no pool {pool!r} in the inventory{nearest(pool, settings.pools)}")
-    folder = settings.pools[pool].path
-    if folder is None:
-        raise Refused(f"pool {pool} is of logical volumes, into which files of disks are not taken yet")
-    return f"{folder.rstrip('/')}/{title}"
+    folder, group = settings.pools[pool].path, settings.pools[pool].volume_group
+    if path.startswith("/dev/") != (folder is None):
+        kinds = ("a file", f"the logical volumes of {group}") if folder is None else ("a logical volume", f"files in {folder}")
+        raise Refused(
+            f"{path} is {kinds[0]}, and pool {pool} has {kinds[1]}: what is moved stays of its kind, name such a pool"
+        )
+    return f"{folder.rstrip('/')}/{title}" if folder is not None else f"/dev/{group}/{title}"
 
 
 def pool_for(settings: HypervisorSettings, wanted: Machine, machine: str, path: str) -> str:
@@ -160,25 +170,28 @@ def pool_for(settings: HypervisorSettings, wanted: Machine, machine: str, path: 
 
 
 def crowded(sizes: Mapping[str, int], disks: frozenset[str], lines: Sequence[str]) -> list[str]:
-    """Sentences about files for which there is no room, and `disks` whose place is taken. Pure."""
+    """Sentences about disks and images for which there is no room, and `disks` whose place is taken. Pure."""
     found = []
     needs: dict[str, int] = {}
     room: dict[str, int] = {}
     split = [line.split(" ", 2) for line in lines]
     there, parts = ({path: int(size) for word, size, path in split if word == each} for each in ("there", "part"))
     for line in lines:
-        if line.startswith("room   "):  # stat(1) had nothing to say
-            found.append(f"the folder of {line.removeprefix('room   ')} is not there")
-        if not line.startswith("room ") or line.startswith("room   "):
+        if not line.startswith("room "):
+            continue
+        if line.startswith("room  "):  # stat(1), or vgs(8), had nothing to say
+            found.append(f"the place of {line.removeprefix('room').strip()} is not there")
             continue
         _, device, blocks, width, path = line.split(" ", 4)
+        if path.startswith("/dev/") and sizes[path] % int(width):
+            found.append(f"{path} would have {sizes[path]} bytes, which are no whole extents of {device}")
         room[device] = int(blocks) * int(width)
         # an image of another size is another, and is copied beside it
         need = 0 if there.get(path) == sizes[path] else max(0, sizes[path] - parts.get(path, 0))
         needs[device] = needs.get(device, 0) + need
     found += [f"{path} is there already: move it away, or delete it" for path in sorted(disks & set(there))]
     found += [
-        f"its files want {needs[each] // _MIB} MiB, and there are {room[each] // _MIB} MiB"
+        f"its disks want {needs[each] // _MIB} MiB, and there are {room[each] // _MIB} MiB"
         for each in needs
         if needs[each] > room[each]
     ]

@@ -30,7 +30,8 @@ _SECTOR = 512
 class Disk:
     """A disk that is wanted. `backing`: the image that it starts from (qcow2 on qcow2), or ''. `size` in bytes.
 
-    `verbatim`: a file of this very name, whatever it will hold.
+    `copy_of`: the image whose contents it gets, for a logical volume, which stands on no file. `verbatim`: a file of this
+    very name, whatever it will hold.
     """
 
     pool: str
@@ -38,6 +39,7 @@ class Disk:
     size: Size
     logical: bool = False
     backing: str = ""
+    copy_of: str = ""
     raw: bool = False
     verbatim: bool = False
 
@@ -131,6 +133,9 @@ def make(virt: Libvirt, disk: Disk, content: bytes = b"", *, replace: bool = Fal
         old = next((each for each in pool.listAllVolumes() if replace and each.name() == disk.volume), None)
         if old is not None:
             old.delete()
+        if disk.copy_of:
+            pool.createXMLFrom(xml, link.storageVolLookupByPath(disk.copy_of))
+            return
         made = pool.createXML(xml)
         if not content:
             return
@@ -140,7 +145,7 @@ def make(virt: Libvirt, disk: Disk, content: bytes = b"", *, replace: bool = Fal
             made.delete()
             raise
 
-    on = f" on {disk.backing}" if disk.backing else ""
+    on = f" on {disk.backing}" if disk.backing else f", a copy of {disk.copy_of}" if disk.copy_of else ""
     virt.change(f"make disk {disk.volume} in {disk.pool}: {disk.size}{on}", do)
 
 
@@ -168,7 +173,7 @@ def _fill(link: virConnect, volume: virStorageVol, content: bytes) -> None:
 
 
 def transfer(source: virConnect, path: str, target: virConnect, pool: str, title: str) -> None:
-    """Copy the file of a volume, byte by byte, from one libvirt into a pool of another, by way of this machine.
+    """Copy a volume, byte by byte, from one libvirt into a pool of the same kind of another, by way of this machine.
 
     `title` is the name of a copy that nobody uses yet: what an earlier attempt left under it goes first.
     """
@@ -181,7 +186,8 @@ def transfer(source: virConnect, path: str, target: virConnect, pool: str, title
         if left.name() == title:
             left.delete()
     length = old.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
-    new = there.createXML(volume_xml(Disk(pool, title, Size(length), verbatim=True)))
+    logical = parsed(there.XMLDesc()).get("type") == "logical"
+    new = there.createXML(volume_xml(Disk(pool, title, Size(length), logical, verbatim=True)))
     down, up = source.newStream(), target.newStream()
     try:
         old.download(down, 0, length)

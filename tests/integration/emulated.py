@@ -1,13 +1,15 @@
-"""A machine in QEMU on a lab's bridge, with Debian's own kernel: what a container cannot be, a host of LVM, iSCSI and Nova.
+"""Machines in QEMU on a lab's bridge, with Debian's own kernel: what a container cannot be, a host of LVM, iSCSI and Nova.
 
 Its packages are put into its disk on this machine: dpkg in an emulated one would take an hour.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nornir.core.inventory import ConnectionOptions, Group, Host, ParentGroups
@@ -30,12 +32,14 @@ _ALIEN = "qemu-system-*"
 _KEPT = "qemu-system-x86_64"
 _FREE_MIB = 2048
 _BOOT_SECONDS = 900.0
+_PATIENT = {"etc/cinder/cinder.conf": ("backend_stats_polling_interval = 3600",), "etc/nova/nova.conf": ()}
 
 
 @dataclass(frozen=True)
 class Emulated:
-    """The machine: its name, address, the file with its host key, and what it wrote on its serial port."""
+    """A machine: its number in the lab, name, address, the file with its host key, and what it wrote on its serial port."""
 
+    number: int
     name: str
     address: str
     known_hosts: Path
@@ -52,11 +56,23 @@ class Disks:
     more: Mapping[str, Path]
 
 
-def made(lab: Lab, folder: Path, name: str, packages: Sequence[str], more_mib: Mapping[str, int]) -> tuple[Emulated, Disks]:
-    """The machine's disks in `folder`: a Debian with `packages`, of which nothing runs yet, and empty ones by name and MiB."""
+def made(
+    lab: Lab,
+    folder: Path,
+    name: str,
+    packages: Sequence[str],
+    more_mib: Mapping[str, int],
+    *,
+    number: int = 0,
+    files: Mapping[str, Path] = MappingProxyType({}),
+) -> tuple[Emulated, Disks]:
+    """The machine's disks in `folder`: a Debian with `packages`, of which nothing runs yet, and empty ones by name and MiB.
+
+    `files` are put into it, by their paths there.
+    """
     tree = guest.guest_tree("bookworm", tuple(packages), print)
     host_key = key_pair(folder / "host_key")
-    machine = Emulated(name, str(lab.spec.network[100]), folder / "known_hosts", folder / "console")
+    machine = Emulated(number, name, str(lab.spec.network[100 + number]), folder / "known_hosts", folder / "console")
     machine.known_hosts.write_text(f"{machine.address} {' '.join(host_key.split()[:2])}\n")
     with guest.overlaid(tree, folder / "overlay") as root:
         guest.write_guest(
@@ -67,6 +83,10 @@ def made(lab: Lab, folder: Path, name: str, packages: Sequence[str], more_mib: M
             host_key=(folder / "host_key").read_text(),
         )
         _quiet(root)
+        for where, source in files.items():
+            place = root / where.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
         guest.write_disk(root, folder / "root.img", free_mib=_FREE_MIB)
     disks = {each: folder / f"{each}.img" for each in more_mib}
     for each, path in disks.items():
@@ -78,12 +98,13 @@ def made(lab: Lab, folder: Path, name: str, packages: Sequence[str], more_mib: M
 def _quiet(root: Path) -> None:
     """Services wait for whoever sets them up; and it is one of many machines that were made of one image."""
     system = root / "etc/systemd/system"
-    for unit in (*(system / "multi-user.target.wants").iterdir(), system / "sockets.target.wants/iscsid.socket"):
+    for unit in (*(system / "multi-user.target.wants").iterdir(), *(system / "sockets.target.wants").glob("*iscsi*")):
         if unit.name not in _OWN:
             unit.unlink(missing_ok=True)
     (root / "etc/iscsi/initiatorname.iscsi").unlink(missing_ok=True)
-    _patient(root / "etc/cinder/cinder.conf", "backend_stats_polling_interval = 3600")
-    _patient(root / "etc/nova/nova.conf")
+    for path, more in _PATIENT.items():
+        if (root / path).exists():
+            _patient(root / path, *more)
     # libvirt starts every emulator that it finds, to ask it what it can
     for program in (root / "usr/bin").glob(_ALIEN):
         if program.name != _KEPT:
@@ -99,7 +120,7 @@ def _patient(path: Path, *more: str) -> None:
 @contextmanager
 def running(lab: Lab, machine: Emulated, disks: Disks, *, memory_mib: int = 4096) -> Iterator[None]:
     """The machine up, and reached by ssh; killed at the end."""
-    tap = f"tap-{lab.spec.name}"
+    tap = f"tap-{lab.spec.name}-{machine.number}"
     run("ip", "tuntap", "add", tap, "mode", "tap")
     try:
         run("ip", "link", "set", tap, "master", lab.spec.bridge, "up")

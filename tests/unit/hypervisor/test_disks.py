@@ -100,6 +100,8 @@ def test_a_disk_is_no_smaller_than_its_image() -> None:
     refuse_cut("vm1", Disk("p", "vm1-data", Size.parse("1G")), [image])
     with pytest.raises(Refused, match="is to have 1G, and its image has 2G"):
         refuse_cut("vm1", Disk("p", "vm1-root", Size.parse("1G"), backing=image.path), [image])
+    with pytest.raises(Refused, match="is to have 1G, and its image has 2G"):
+        refuse_cut("vm1", Disk("p", "vm1-root", Size.parse("1G"), logical=True, copy_of=image.path), [image])
 
 
 def test_a_pool_of_logical_volumes_that_others_use_is_left_alone() -> None:

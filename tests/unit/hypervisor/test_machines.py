@@ -35,10 +35,10 @@ from nornir_stack.tasks.hypervisor.hostkeys import _write, label_of, new_pair, w
 from nornir_stack.tasks.hypervisor.images import Made, made
 from nornir_stack.tasks.hypervisor.live import Files, arrival, differing
 from nornir_stack.tasks.hypervisor.machines import refuse_twice
-from nornir_stack.tasks.hypervisor.movable import Packed, crowded, foreign, immovable, model_of, taken
+from nornir_stack.tasks.hypervisor.movable import Packed, crowded, destination, foreign, immovable, model_of, taken
 from nornir_stack.tasks.hypervisor.moving import Placed, alive, astray, forgetting, leaving, whereabouts
 from nornir_stack.tasks.hypervisor.names import is_nova, mac_of, refuse_nova
-from nornir_stack.tasks.hypervisor.settings import Image, Machine, _collisions
+from nornir_stack.tasks.hypervisor.settings import HypervisorSettings, Image, Machine, Pool, _collisions
 from nornir_stack.tasks.hypervisor.snapshots import snapshot_xml
 from nornir_stack.tasks.hypervisor.teardown import Belongings, demolition
 
@@ -252,8 +252,8 @@ def test_a_move_looks_at_both_before_it_stops_the_machine() -> None:
         ("<hostdev type='pci'/>", "a device of the hypervisor's own"),
         ("<filesystem type='mount'/>", "shares a folder"),
         ("<tpm model='tpm-crb'/>", "its TPM"),
-        ("<disk><source dev='/dev/vg/a'/><target dev='vdc'/></disk>", "its disk vdc is no file (/dev/vg/a)"),
-        ("<disk type='volume'><source pool='p' volume='v'/><target dev='vdc'/></disk>", "its disk vdc is no file (p v)"),
+        ("<disk><source dev='/dev/vg/a'/><target dev='vdc'/></disk>", ""),
+        ("<disk type='volume'><source pool='p' volume='v'/><target dev='vdc'/></disk>", "vdc is no file and no device (p v)"),
         ("<disk><source file='/a'/><target dev='vdc'/><shareable/></disk>", "others write to a disk"),
         ("<interface type='bridge'><source bridge='br0'/></interface>", "on no network of libvirt"),
         ("<disk device='cdrom'><target dev='sda'/></disk>", ""),
@@ -312,12 +312,39 @@ def test_room_and_places_are_looked_at_by_file_system() -> None:
     """What is copied already counts; two pools on one file system share its room; a disk never goes over another file."""
     sizes = {"/a/one": 3 << 20, "/b/two": 2 << 20, "/b/image": 9 << 20}
     lines = ["room 7 1024 4096 /a/one", "room 7 1024 4096 /b/two", f"there {9 << 20} /b/image", "room 7 1024 4096 /b/image"]
-    assert crowded(sizes, frozenset({"/a/one", "/b/two"}), lines) == ["its files want 5 MiB, and there are 4 MiB"]
+    assert crowded(sizes, frozenset({"/a/one", "/b/two"}), lines) == ["its disks want 5 MiB, and there are 4 MiB"]
     other = [line.replace(f"there {9 << 20}", "there 1") for line in lines]
-    assert crowded(sizes, frozenset(), other) == ["its files want 14 MiB, and there are 4 MiB"]
+    assert crowded(sizes, frozenset(), other) == ["its disks want 14 MiB, and there are 4 MiB"]
     assert crowded(sizes, frozenset({"/a/one"}), [*lines, f"part {2 << 20} /a/one"]) == []
     assert crowded(sizes, frozenset({"/a/one"}), ["there 7 /a/one"]) == ["/a/one is there already: move it away, or delete it"]
-    assert crowded(sizes, frozenset({"/a/one"}), ["room   /a b/one"]) == ["the folder of /a b/one is not there"]
+    assert crowded(sizes, frozenset({"/a/one"}), ["room   /a b/one"]) == ["the place of /a b/one is not there"]
+
+
+def test_logical_volumes_have_the_room_of_their_group() -> None:
+    """In extents, and only whole ones: what is larger than what was sent has another sum."""
+    path, size = "/dev/vg0/vm1-root", 12 << 20
+    room = f"room vg0 2 {4 << 20} {path}"
+    assert crowded({path: size}, frozenset({path}), [room]) == ["its disks want 12 MiB, and there are 8 MiB"]
+    assert crowded({path: size}, frozenset({path}), [f"part {4 << 20} {path}", room]) == []
+    assert crowded({path: size - 512}, frozenset(), [f"room vg0 9 {4 << 20} {path}"]) == [
+        f"{path} would have {size - 512} bytes, which are no whole extents of vg0"
+    ]
+    assert crowded({path: size}, frozenset(), [f"room  {path}"]) == [f"the place of {path} is not there"]
+
+
+def test_what_is_moved_stays_of_its_kind() -> None:
+    """A file goes into a folder, a logical volume into a volume group; a seed is a file always."""
+    pools = {"files": Pool(path="/pool"), "groups": Pool(volume_group="vg1")}
+    here = HypervisorSettings(pools=pools, image_pool="files")
+    machine = {"hypervisor": "hv2", "networks": {"control": None}, "authorized_keys": ("k",)}
+    logical, plain = Machine(pool="groups", **machine), Machine(pool="files", **machine)  # type: ignore[arg-type]
+    assert destination(here, logical, "vm1", "/dev/vg0/vm1-root") == "/dev/vg1/vm1-root"
+    assert destination(here, logical, "vm1", "/old/vm1-seed.raw") == "/pool/vm1-seed.raw"
+    assert destination(here, plain, "vm1", "/old/vm1-root.qcow2") == "/pool/vm1-root.qcow2"
+    with pytest.raises(Refused, match="is a logical volume, and pool files has files in /pool"):
+        destination(here, plain, "vm1", "/dev/vg0/vm1-root")
+    with pytest.raises(Refused, match="is a file, and pool groups has the logical volumes of vg1"):
+        destination(here, logical, "vm1", "/old/vm1-root.qcow2")
 
 
 def test_what_is_a_machine_s_alone_must_be_free() -> None:
