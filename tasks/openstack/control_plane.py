@@ -19,7 +19,7 @@ from nornir_stack.tasks.openstack.external import of_inventory
 from nornir_stack.tasks.openstack.initiator import initiator_name, shared
 from nornir_stack.tasks.openstack.misplaced import KINDS
 from nornir_stack.tasks.openstack.one_cloud import CLOUD
-from nornir_stack.tasks.openstack.plane import COMPUTE, CONTROLLER, NETWORK, STORAGE, plane_of
+from nornir_stack.tasks.openstack.plane import COMPUTE, CONTROLLER, NETWORK, plane_of
 from nornir_stack.tasks.openstack.registered import registered
 from nornir_stack.tasks.openstack.runs import dashboard, discovered, messages, program
 from nornir_stack.tasks.openstack.schemas import local_database, service_databases
@@ -114,14 +114,15 @@ def _services(wanted: tuple[tuple[str, str], ...], within: float) -> list[Stage]
 
 
 def _storage(wanted: Layout, within: float) -> list[Stage | Plan[Rings]]:
-    """Swift on the storage nodes, by rings that all of them share."""
+    """Swift on the storage nodes that have a device, by rings that all of them share."""
     if not wanted.devices:
         return []
-    up = Check(services_seen, partial(listens, port=8080), STORAGE, within=within)
+    nodes = hosts(*wanted.nodes)
+    up = Check(services_seen, partial(listens, port=8080), nodes, within=within)
     return [
-        Stage("storage", [storage_ready], STORAGE),
-        Plan("rings", rings, partial(to_make, wanted=wanted), STORAGE),
-        Stage("object storage", [object_storage], STORAGE, until=up),
+        Stage("storage", [storage_ready], nodes),
+        Plan("rings", rings, partial(to_make, wanted=wanted), nodes),
+        Stage("object storage", [object_storage], nodes, until=up),
     ]
 
 

@@ -80,10 +80,14 @@ class Rings:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the inventory says: zone, address and name of every device, in declared order; a node is a zone."""
+    """What the inventory says: zone, address and name of every device, in declared order; a node is a zone.
+
+    `nodes` are the hosts that have one: others of the role storage have to do with volumes only.
+    """
 
     devices: tuple[tuple[int, str, str], ...]
     replicas: int
+    nodes: tuple[str, ...]
 
     def of(self, kind: str) -> frozenset[str]:
         return frozenset(f"{address}:{SERVERS[kind]}/{name}" for _, address, name in self.devices)
@@ -101,11 +105,12 @@ def layout(inventory: Inventory) -> Layout:
     devices = tuple(
         (zone, address_of(inventory.hosts[name]), device) for zone, name in enumerate(names, 1) for device in said[name].devices
     )
-    wishes = {one.replicas for one in said.values()}
+    nodes = tuple(name for name in names if said[name].devices)
+    wishes = {said[name].replicas for name in nodes}
     if len(wishes) > 1:
-        told = ", ".join(f"{name}: {one.replicas or 'not said'}" for name, one in said.items())
+        told = ", ".join(f"{name}: {said[name].replicas or 'not said'}" for name in nodes)
         raise UsageError(f"swift.replicas is one number for all storage nodes, and not {told}")
-    return Layout(devices, next(iter(wishes), None) or min(_REPLICAS, len(devices)))
+    return Layout(devices, next(iter(wishes), None) or min(_REPLICAS, len(devices)), nodes)
 
 
 def rings(task: Task) -> Result[Rings]:
@@ -171,7 +176,7 @@ def to_make(seen: Seen[Rings], *, wanted: Layout) -> Chain:
                 )
     if not lacking:
         return Chain("rings")
-    until = Check(rings, differing, STORAGE)
+    until = Check(rings, differing, hosts(*seen))
     return Chain("rings", Stage("made", [make_rings], hosts(*lacking), until=until))
 
 

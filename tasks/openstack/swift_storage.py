@@ -11,7 +11,7 @@ from nornir_stack.settings import settings_of
 from nornir_stack.tasks.config.apply import edit
 from nornir_stack.tasks.openstack import programs, proxy_conf
 from nornir_stack.tasks.openstack.applied import applied
-from nornir_stack.tasks.openstack.plane import STORAGE, address_of, plane_of
+from nornir_stack.tasks.openstack.plane import address_of, plane_of
 from nornir_stack.tasks.openstack.settings import Swift
 from nornir_stack.tasks.openstack.swift_proxy import CONF
 from nornir_stack.tasks.openstack.swift_rings import SERVERS, layout, make_rings, rings
@@ -64,7 +64,9 @@ def object_storage(task: Task) -> Result[None]:
     node = Node(task)
     inventory = task.nornir.inventory
     plane, wanted, address = plane_of(inventory), layout(inventory), address_of(task.host)
-    alone = STORAGE.hosts(inventory) == (node.name,)
+    if node.name not in wanted.nodes:
+        return node.skipped("it has no device for objects (swift: devices)")
+    alone = wanted.nodes == (node.name,)
     if not alone and not node.dry_run and set(SERVERS) - set(have := rings(task).value.have):
         lacking = ", ".join(kind for kind in SERVERS if kind not in have)
         raise Refused(f"{node.name} has no ring of {lacking}, and others may: run openstack.control_plane, which looks at all")

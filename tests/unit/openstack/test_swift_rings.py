@@ -11,13 +11,14 @@ import pytest
 
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.seen import Seen
+from nornir_stack.tasks.openstack.control_plane import Described, _parts
 from nornir_stack.tasks.openstack.registered import entries
 from nornir_stack.tasks.openstack.swift_rings import SERVERS, Layout, Ring, Rings, differing, layout, parse, to_make
 from nornir_stack.tasks.openstack.swift_storage import modules
 from tests.unit.openstack.test_plane import inventory
 
 TWO = {"storage": ["st1", "st2"]}
-WANTED = Layout(((1, "10.0.0.14", "d1"), (2, "10.0.0.15", "d1")), 2)
+WANTED = Layout(((1, "10.0.0.14", "d1"), (2, "10.0.0.15", "d1")), 2, ("st1", "st2"))
 DEVICES = {kind: WANTED.of(kind) for kind in SERVERS}
 
 
@@ -35,6 +36,16 @@ def test_a_node_is_a_zone_and_replicas_are_one_number() -> None:
         layout(both)
     both.hosts["st2"].data = {"swift": {"replicas": 2}}
     assert [device[:1] + device[2:] for device in layout(both).devices] == [(1, "d1"), (1, "d2"), (2, "d1")]
+
+
+def test_a_storage_node_without_devices_is_none_of_swifts() -> None:
+    """It keeps volumes, say: no server and no proxy is put on it, and its wishes count for nothing."""
+    both = inventory(TWO)
+    both.hosts["st2"].data = {"swift": {"devices": [], "replicas": 3}}
+    assert layout(both) == Layout(((1, "10.0.0.14", "d1"),), 1, ("st1",))
+    parts = _parts(Seen({"c1": Described((), (), (), layout(both))}), horizon=False, within=1.0).parts
+    swift = [part for part in parts if part.name in {"storage", "rings", "object storage"}]
+    assert [str(part.on) for part in swift] == ["st1"] * 3  # type: ignore[union-attr]
 
 
 def test_of_several_proxies_the_first_is_the_way_in() -> None:
