@@ -21,7 +21,7 @@ from nornir_stack.tasks.openstack.misplaced import KINDS
 from nornir_stack.tasks.openstack.one_cloud import CLOUD
 from nornir_stack.tasks.openstack.plane import COMPUTE, CONTROLLER, NETWORK, plane_of
 from nornir_stack.tasks.openstack.registered import registered
-from nornir_stack.tasks.openstack.runs import dashboard, discovered, messages, program
+from nornir_stack.tasks.openstack.runs import dashboard, discovered, messages, program, telemetry
 from nornir_stack.tasks.openstack.schemas import local_database, service_databases
 from nornir_stack.tasks.openstack.sight import services_seen
 from nornir_stack.tasks.openstack.swift_rings import Layout, Rings, layout, rings, to_make
@@ -53,10 +53,14 @@ class Described:
     layout: Layout
     volumes: tuple[str, ...] = ()
     initiators: bool = False
+    telemetry: bool = False
 
 
 def control_plane(*, horizon: bool = True, within: float = 180.0) -> Chain:
     """Keystone, Glance, Placement, Nova, Neutron and Swift on the hosts of their roles, and Horizon; run twice it is as once.
+
+    Where the inventory wants them also Cinder (hosts with `cinder: volume_group`), Gnocchi with Ceilometer (`openstack:
+    telemetry`) and Octavia (`openstack: balancer_driver`).
 
     The databases are on the inventory's Galera cluster, through its load balancer, else on a MariaDB of the controller.
     Without hosts of the roles network and compute it is Keystone and Swift alone.
@@ -75,7 +79,9 @@ def described(task: Task) -> Result[Described]:
     plane = plane_of(inventory)
     services = tuple((one.name, KINDS.get(one.type, one.type)) for one in plane.programs)
     agents = wanted_agents(inventory)
-    return node.done(Described(plane.members, agents, services, layout(inventory), plane.volumes, plane.initiators))
+    return node.done(
+        Described(plane.members, agents, services, layout(inventory), plane.volumes, plane.initiators, plane.telemetry)
+    )
 
 
 def page(task: Task) -> Result[int]:
@@ -101,6 +107,7 @@ def _parts(seen: Seen[Described], *, horizon: bool, within: float) -> Chain:
         *_storage(wanted.layout, within),
         *_volumes(wanted.volumes, within),
         *_agents(wanted.agents, within, initiators=wanted.initiators),
+        *([Stage("telemetry", [telemetry], CONTROLLER)] if wanted.telemetry else []),
         *last,
         endpoints(),
     )

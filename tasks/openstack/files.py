@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 CONSOLE_PORT, CONSOLE_PAGE = 6082, "/spice_auto.html"
 CACHE = "127.0.0.1:11211"
+CERTIFICATES = "/etc/octavia/certs"
+# Octavia's API reads it after octavia.conf; its worker is given that file, and does not.
+OCTAVIA_API = "/etc/octavia/octavia.conf.d/nornir-stack.conf"
 VOLUME_BACKEND = "lvm"
 
 
@@ -50,7 +53,12 @@ def keystone(plane: Plane) -> Files:
 def glance(plane: Plane) -> Files:
     return {
         "/etc/glance/glance-api.conf": {
-            "DEFAULT": {"enabled_backends": "files:file", **_workers(plane, "workers")},
+            "DEFAULT": {
+                "enabled_backends": "files:file",
+                **({"transport_url": plane.transport_url} if plane.telemetry else {}),
+                **_workers(plane, "workers"),
+            },
+            **_notifying(plane),
             "database": {"connection": plane.database_url("glance")},
             "keystone_authtoken": authtoken(plane, "glance"),
             "paste_deploy": {"flavor": "keystone"},
@@ -103,6 +111,7 @@ def _cinder_common(plane: Plane, address: str) -> dict[str, Section]:
         },
         "service_user": {**login(plane, "cinder"), "send_service_user_token": True, "region_name": None},
         "nova": login(plane, "nova"),
+        **_notifying(plane),
     }
 
 
@@ -150,6 +159,7 @@ def _nova_common(plane: Plane, address: str) -> dict[str, Section]:
         "service_user": {**login(plane, "nova"), "send_service_user_token": True, "region_name": None},
         **({"cinder": {"os_region_name": plane.region}} if plane.volumes else {}),
         **screens(plane.console, address),
+        **_notifying(plane),
     }
 
 
@@ -217,6 +227,7 @@ def neutron(plane: Plane) -> Files:
             "database": {"connection": plane.database_url("neutron")},
             "keystone_authtoken": authtoken(plane, "neutron"),
             "nova": login(plane, "nova"),
+            **_notifying(plane),
         },
         "/etc/neutron/plugins/ml2/ml2_conf.ini": {
             "ml2": {
@@ -249,8 +260,79 @@ def agents(plane: Plane, address: str, *, kernel: bool, network: bool, controlle
     return files
 
 
+def gnocchi(plane: Plane) -> Files:
+    return {
+        "/etc/gnocchi/gnocchi.conf": {
+            "api": {"auth_mode": "keystone"},
+            "indexer": {"url": plane.database_url("gnocchi")},
+            "storage": {"driver": "file", "file_basepath": "/var/lib/gnocchi"},
+            "metricd": _workers(plane, "workers"),
+            "keystone_authtoken": authtoken(plane, "gnocchi"),
+        }
+    }
+
+
+def ceilometer(plane: Plane) -> Files:
+    return {
+        "/etc/ceilometer/ceilometer.conf": {
+            "DEFAULT": {"transport_url": plane.transport_url},
+            "service_credentials": {**login(plane, "ceilometer"), "interface": "internalURL"},
+            "notification": _workers(plane, "workers"),
+        }
+    }
+
+
+def octavia(plane: Plane) -> Files:
+    """Balancers are made, change and go in Octavia's books and by its state machine; no machine (amphora) is made of them."""
+    return {
+        "/etc/octavia/octavia.conf": {
+            "DEFAULT": {"transport_url": plane.transport_url},
+            "api_settings": {"enabled_provider_drivers": "amphora:amphora", "default_provider_driver": "amphora"},
+            "database": {"connection": plane.database_url("octavia")},
+            "oslo_messaging": {"topic": "octavia_prov"},
+            "keystone_authtoken": authtoken(plane, "octavia"),
+            "service_auth": login(plane, "octavia"),
+            "controller_worker": {
+                "amphora_driver": "amphora_noop_driver",
+                "compute_driver": "compute_noop_driver",
+                "image_driver": "image_noop_driver",
+                "network_driver": "network_noop_driver",
+                "amp_image_tag": "amphora",
+                "client_ca": f"{CERTIFICATES}/ca.crt",
+                **_workers(plane, "workers"),
+            },
+            "certificates": {
+                "ca_certificate": f"{CERTIFICATES}/ca.crt",
+                "ca_private_key": f"{CERTIFICATES}/ca.key",
+                "ca_private_key_passphrase": plane.password("octavia ca"),
+                "server_certs_key_passphrase": plane.password("octavia certificates"),
+            },
+            "haproxy_amphora": {"client_cert": f"{CERTIFICATES}/client.pem", "server_ca": f"{CERTIFICATES}/ca.crt"},
+            "health_manager": {"heartbeat_key": plane.password("octavia heartbeat")},
+        }
+    }
+
+
+# The address of a balancer is a real port of Neutron's: the API makes it.
+OCTAVIA_PORTS = "[controller_worker]\nnetwork_driver = allowed_address_pairs_driver\n"
+
+
+def _notifying(plane: Plane) -> dict[str, Section]:
+    """Services tell what happens in them where somebody counts it."""
+    return {"oslo_messaging_notifications": {"driver": "messagingv2"}} if plane.telemetry else {}
+
+
 def _workers(plane: Plane, *keys: str) -> dict[str, Value]:
     return {} if plane.workers is None else dict.fromkeys(keys, plane.workers)
 
 
-MADE = {"keystone": keystone, "glance": glance, "placement": placement, "nova": nova, "neutron": neutron, "cinder": cinder}
+MADE = {
+    "keystone": keystone,
+    "glance": glance,
+    "placement": placement,
+    "nova": nova,
+    "neutron": neutron,
+    "cinder": cinder,
+    "gnocchi": gnocchi,
+    "octavia": octavia,
+}

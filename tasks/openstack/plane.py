@@ -13,7 +13,7 @@ from nornir_stack.select import nearest, role
 from nornir_stack.settings import settings_of
 from nornir_stack.tasks.loadbalancer.settings import LoadBalancer
 from nornir_stack.tasks.openstack.files import Console
-from nornir_stack.tasks.openstack.programs import CINDER, KEYSTONE, ON_CONTROLLER
+from nornir_stack.tasks.openstack.programs import CINDER, GNOCCHI, KEYSTONE, OCTAVIA, ON_CONTROLLER
 from nornir_stack.tasks.openstack.settings import Cinder, OpenStack
 
 if TYPE_CHECKING:
@@ -45,11 +45,14 @@ class Plane:
     instances: bool
     console: Console
     volumes: tuple[str, ...] = ()  # hosts that give a volume group away
+    telemetry: bool = False
+    balancers: bool = False
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """The controller's services."""
-        return (*(ON_CONTROLLER if self.instances else (KEYSTONE,)), *((CINDER,) if self.volumes else ()))
+        more = ((CINDER, bool(self.volumes)), (GNOCCHI, self.telemetry), (OCTAVIA, self.balancers))
+        return (*(ON_CONTROLLER if self.instances else (KEYSTONE,)), *(one for one, wanted in more if wanted))
 
     @property
     def initiators(self) -> bool:
@@ -107,6 +110,8 @@ def plane_of(inventory: Inventory) -> Plane:
         bool((NETWORK | COMPUTE).hosts(inventory)),
         console_at(inventory.hosts[controllers[0]]),
         tuple(name for name in STORAGE.hosts(inventory) if settings_of(inventory.hosts[name], Cinder).volume_group),
+        own.telemetry,
+        own.balancer_driver is not None,
     )
 
 

@@ -11,10 +11,14 @@ ONE_THREAD = 1
 
 @dataclass(frozen=True)
 class Schema:
-    """A database, and the folder (below Python's packages) of the migrations that it is to have gone through (Alembic)."""
+    """A database, and the folder (below Python's packages) of the migrations that it is to have gone through (Alembic).
+
+    `last` is a table that has a row when they have, of a service that does more after that.
+    """
 
     name: str
     migrations: str
+    last: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,33 @@ CINDER = Program(
     (Step(("cinder-manage", "db", "sync")),),
     "/etc/cinder/cinder-api-uwsgi.ini",
     threads=ONE_THREAD,
+)
+# Where the inventory wants telemetry. The upgrade makes the index, then the store, and the first archive policies at its end.
+GNOCCHI = Program(
+    "gnocchi",
+    "metric",
+    "http://{}:8041",
+    ("gnocchi-api", "gnocchi-metricd"),
+    ("gnocchi-api.service", "gnocchi-metricd.service"),
+    ("/etc/gnocchi/gnocchi.conf", "/etc/gnocchi/gnocchi-api-uwsgi.ini"),
+    (Schema("gnocchi", "gnocchi/indexer/alembic/versions", "archive_policy"),),
+    (Step(("gnocchi-upgrade", "--config-file=/etc/gnocchi/gnocchi.conf")),),
+    "/etc/gnocchi/gnocchi-api-uwsgi.ini",
+)
+# It has no API and no database: what it finds goes to Gnocchi.
+CEILOMETER = "ceilometer"
+AGENTS = ("ceilometer-agent-central", "ceilometer-agent-notification")
+# Where the inventory wants load balancers.
+OCTAVIA = Program(
+    "octavia",
+    "load-balancer",
+    "http://{}:9876",
+    ("octavia-api", "octavia-worker"),
+    ("octavia-api.service", "octavia-worker.service"),
+    ("/etc/octavia/octavia.conf", "/etc/octavia/octavia-api-uwsgi.ini"),
+    (Schema("octavia", "octavia/db/migration/alembic_migrations/versions"),),
+    (Step(("octavia-db-manage", "--config-file=/etc/octavia/octavia.conf", "upgrade", "head")),),
+    "/etc/octavia/octavia-api-uwsgi.ini",
 )
 DASHBOARD = ("openstack-dashboard-apache",)
 MESSAGES = ("rabbitmq-server", "memcached")

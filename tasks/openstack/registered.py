@@ -10,7 +10,7 @@ from nornir_stack.node import Node
 from nornir_stack.openstack import Cloud
 from nornir_stack.tasks.openstack.misplaced import INTERFACES
 from nornir_stack.tasks.openstack.plane import plane_of
-from nornir_stack.tasks.openstack.programs import SWIFT_URL
+from nornir_stack.tasks.openstack.programs import CEILOMETER, SWIFT_URL
 from nornir_stack.tasks.openstack.swift_rings import layout
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ PROJECT, ROLE = "service", "admin"
 
 @dataclass(frozen=True)
 class Entry:
-    """A service as Keystone is to know it: its name, type and URL, and the user that it logs in as ('' for none)."""
+    """A service as Keystone is to know it: its name, type and URL ('' for one that nobody asks), and the user it logs in as."""
 
     name: str
     type: str
@@ -61,6 +61,8 @@ def entries(inventory: Inventory) -> tuple[Entry, ...]:
     found = [Entry(one.name, one.type, one.url.format(plane.address), one.name) for one in plane.programs]
     for _, address, _ in layout(inventory).devices[:1]:
         found.append(Entry("swift", "object-store", SWIFT_URL.format(address), "swift"))
+    if plane.telemetry:
+        found.append(Entry(CEILOMETER, "", "", CEILOMETER))
     return tuple(one for one in found if one.name != "keystone")
 
 
@@ -77,7 +79,8 @@ def registered(task: Task) -> Result[tuple[str, ...]]:
         cloud.change(f"make the project {PROJECT}", lambda c: _identity(c).create_project(name=PROJECT, domain_id="default"))
     for one in wanted:
         _user(cloud, plane, now, one.user)
-        _service(cloud, plane, now, one)
+        if one.url:
+            _service(cloud, plane, now, one)
     if node.gate.effects and not node.dry_run:
         cloud.renew()
     return node.done(tuple(one.name for one in wanted))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nornir_stack.command import sh
+from nornir_stack.command import command, sh
 from nornir_stack.errors import Refused, UsageError
 from nornir_stack.node import Node
 from nornir_stack.secret import Secret
@@ -19,14 +19,14 @@ from nornir_stack.tasks.system.packages import packages
 from nornir_stack.tasks.system.services import service
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nornir.core.task import Task
 
     from nornir_stack.results import Result
     from nornir_stack.tasks.openstack.plane import Plane
 
-PROGRAMS = {one.name: one for one in (*programs.ON_CONTROLLER, programs.CINDER)}
+PROGRAMS = {one.name: one for one in (*programs.ON_CONTROLLER, programs.CINDER, programs.GNOCCHI, programs.OCTAVIA)}
 _KEYS = {"fernet": "fernet-keys", "credential": "credential-keys"}
 # The password comes by stdin: words of a command are seen by everyone on the node.
 _BOOTSTRAP = r"""
@@ -34,6 +34,34 @@ IFS= read -r OS_BOOTSTRAP_PASSWORD; export OS_BOOTSTRAP_PASSWORD
 exec runuser -u keystone -- keystone-manage bootstrap --bootstrap-region-id "$1" \
     --bootstrap-admin-url "$2" --bootstrap-internal-url "$2" --bootstrap-public-url "$2"
 """
+# An authority of its own, and what it certifies Octavia by to the machines that would balance. The passphrase comes by stdin.
+_CERTIFY = r"""
+set -e
+umask 077
+IFS= read -r word
+new=$(mktemp -d "$1.XXXXXX")
+trap 'rm -rf -- "$new"' EXIT
+cd -- "$new"
+printf '%s\n' "$word" | openssl req -x509 -newkey rsa:3072 -days 3650 -subj /CN=octavia-ca -passout stdin \
+    -keyout ca.key -out ca.crt
+openssl req -newkey rsa:3072 -nodes -subj /CN=octavia -keyout client.key -out client.csr
+printf '%s\n' "$word" | openssl x509 -req -days 3650 -in client.csr -CA ca.crt -CAkey ca.key -passin stdin -CAcreateserial \
+    -out client.crt
+cat client.crt client.key >client.pem
+rm client.crt client.key client.csr
+chown -R octavia:octavia .
+chmod 0750 .
+trap - EXIT
+mv -T -- "$new" "$1"
+"""
+# What ceilometer-upgrade makes in Gnocchi: types of resources, a line each, and those of their properties that came later.
+_TYPES = """
+from ceilometer import gnocchi_client as own
+for name in own.resources_initial: print(name)
+for step in own.resources_update_operations:
+    print(step["resource_type"], *(one["path"].rpartition("/")[2] for one in step["data"] if one.get("op") == "add"))
+"""
+_MADE = "SELECT name, attributes FROM resource_type"
 # 0: the password is right, and it may do everything. Else there may be no such user, or another password.
 _MESSAGES_LOOK = r"""
 rabbitmqctl --quiet authenticate_user openstack >/dev/null 2>&1 &&
@@ -109,11 +137,13 @@ def program(task: Task, *, service: str) -> Result[None]:
     sizes = {"processes": str(plane.workers)} if plane.workers else {}
     if plane.workers or wanted.threads == programs.ONE_THREAD:
         node.edit_ini(wanted.uwsgi, "uwsgi", {**sizes, "threads": str(wanted.threads)}, independent=True)
+    if service == "octavia":
+        _octavia(node, plane)
     migrate(node, plane, wanted)
     if service == "keystone":
         _keystone(node, plane)
     for unit in wanted.units:
-        node.then(applied, unit=unit, files=list(wanted.files))
+        node.then(applied, unit=unit, files=list(wanted.files) + ([files.OCTAVIA_API] if unit == "octavia-api.service" else []))
     return node.done()
 
 
@@ -126,6 +156,41 @@ def _keystone(node: Node, plane: Plane) -> None:
         line = Secret(literal=f"{plane.admin.reveal()}\n")
         url = programs.KEYSTONE.url.format(plane.address)
         node.change(sh(_BOOTSTRAP, plane.region, url, stdin=line), what="keystone-manage bootstrap", repeatable=True)
+
+
+def _octavia(node: Node, plane: Plane) -> None:
+    """Its certificates, and what its API alone is told."""
+    folder = files.OCTAVIA_API.rpartition("/")[0]
+    node.make_folder(folder)
+    node.write_file(files.OCTAVIA_API, files.OCTAVIA_PORTS, independent=True)
+    if node.stat(files.CERTIFICATES, independent=True) is None:
+        line = Secret(literal=f"{plane.password('octavia ca').reveal()}\n")
+        node.change(sh(_CERTIFY, files.CERTIFICATES, stdin=line), what=f"make Octavia's certificates in {files.CERTIFICATES}")
+
+
+def telemetry(task: Task) -> Result[None]:
+    """Ceilometer's agents on the controller, and what they need in Gnocchi, which has to answer."""
+    node = Node(task)
+    plane = plane_of(task.nornir.inventory)
+    packages(task, present=programs.AGENTS)
+    for path, sections in files.ceilometer(plane).items():
+        edit(node, path, sections)
+    wanted = node.read(command("python3", "-", stdin=_TYPES)).lines
+    if lacking := lacking_types(wanted, rows(node, plane, "gnocchi", _MADE)):
+        what = f"ceilometer-upgrade: {len(lacking)} types of resources in Gnocchi"
+        # it asks for ever otherwise
+        node.change("runuser", "-u", "ceilometer", "--", "ceilometer-upgrade", "--retry=10", what=what, repeatable=True)
+    for agent in programs.AGENTS:
+        node.then(applied, unit=f"{agent}.service", files=list(files.ceilometer(plane)))
+    return node.done()
+
+
+def lacking_types(wanted: Sequence[str], made: Iterable[tuple[Any, ...]]) -> tuple[str, ...]:
+    """Of lines of a type and properties, the types that are not there, or lack one of these. Pure."""
+    have = {str(name): str(attributes) for name, attributes in made}
+    lines = [line.split() for line in wanted if line.strip()]
+    lacking = [name for name, *more in lines if name not in have or any(f'"{one}"' not in have[name] for one in more)]
+    return tuple(dict.fromkeys(lacking))
 
 
 def discovered(task: Task) -> Result[tuple[str, ...]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nornir_stack.results import Result
     from nornir_stack.tasks.openstack.plane import Plane
-    from nornir_stack.tasks.openstack.programs import Program
+    from nornir_stack.tasks.openstack.programs import Program, Schema
 
 LOCAL = "/etc/mysql/mariadb.conf.d/90-openstack.cnf"
 _SECONDS = 30
@@ -97,7 +97,11 @@ def migrate(node: Node, plane: Plane, program: Program) -> bool:
     """Bring a service's databases to where its installed packages want them; True if there was something to do."""
     folders = list(dict.fromkeys(schema.migrations for schema in program.schemas))
     wanted = heads(node.read(sh(_HEADS, *folders, label="the packages' migrations"), independent=True).stdout)
-    behind = [schema.name for schema in program.schemas if _now(node, plane, schema.name) != wanted[schema.migrations]]
+    behind = [
+        schema.name
+        for schema in program.schemas
+        if _now(node, plane, schema.name) != wanted[schema.migrations] or not _ended(node, plane, schema)
+    ]
     if not behind and not any(step.cell and step.cell not in _cells(node, plane) for step in program.sync):
         return False
     for step in program.sync:
@@ -105,6 +109,11 @@ def migrate(node: Node, plane: Plane, program: Program) -> bool:
             continue
         node.change("runuser", "-u", program.name, "--", *step.argv, what=" ".join(step.argv[:3]), repeatable=not step.cell)
     return True
+
+
+def _ended(node: Node, plane: Plane, schema: Schema) -> bool:
+    """Whether what comes after the migrations was done too."""
+    return not schema.last or bool(rows(node, plane, schema.name, f"SELECT 1 FROM {quoted(schema.last)} LIMIT 1"))  # noqa: S608
 
 
 def heads(text: str) -> dict[str, frozenset[str]]:

@@ -60,6 +60,8 @@ class OpenStack:
     listener: Text = "writes"  # of the load balancer, for the databases; used where the inventory has a Galera cluster
     workers: Count | None = None  # processes of each API; None: as the packages have it
     compute_driver: Literal["kvm", "qemu", "fake"] = "kvm"
+    telemetry: bool = False  # Gnocchi, and Ceilometer's agents, on the controller
+    balancer_driver: Literal["fake"] | None = None  # Octavia, whose balancers stand in the books alone; None: no Octavia
     keymap: Keymap | None = None  # of the instances' screens; None: as QEMU has it
     console_certificate: AbsolutePath | None = None  # on the controller, readable for nova; with its key, screens go by https
     console_key: AbsolutePath | None = None

@@ -22,6 +22,8 @@ SETTINGS = {
     "admin_password": Secret(literal=ADMIN),
     "workers": 1,
     "compute_driver": "fake",
+    "telemetry": True,
+    "balancer_driver": "fake",
 }
 # Volumes stand in the books alone, as instances do: no kernel here has a device mapper.
 CINDER = {"volume_group": "cinder-volumes", "backend": "fake"}
@@ -61,7 +63,8 @@ ip link set ex1 up && ip link set ex2 up
 UNITS = (
     "keystone glance-api placement-api nova-api nova-conductor nova-scheduler neutron-api neutron-rpc-server apache2"
     " rabbitmq-server mariadb cinder-api cinder-scheduler cinder-volume neutron-openvswitch-agent"
-    " neutron-l3-agent neutron-dhcp-agent nova-compute swift-proxy"
+    " neutron-l3-agent neutron-dhcp-agent nova-compute swift-proxy gnocchi-api gnocchi-metricd octavia-api octavia-worker"
+    " ceilometer-agent-central ceilometer-agent-notification"
 )
 
 
@@ -91,6 +94,6 @@ def standing(lab: Lab) -> str:
     script = (
         'for u; do systemctl show -p Id,ActiveEnterTimestampMonotonic -- "$u.service"; done;'
         " find /etc/keystone /etc/glance /etc/nova /etc/neutron /etc/cinder /etc/placement /etc/swift"
-        " /etc/openstack-dashboard -type f | sort | xargs md5sum"
+        " /etc/openstack-dashboard /etc/gnocchi /etc/ceilometer /etc/octavia -type f | sort | xargs md5sum"
     )
     return "\n".join(enter(lab, node, script, *UNITS.split()) for node in ("c1", "n1"))

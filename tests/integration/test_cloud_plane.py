@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nornir_stack.chain import Chain, Stage, do
+from nornir_stack.lab.machine import wait_for
 from nornir_stack.select import role
 from nornir_stack.tasks.maintenance.purge import purge
 from nornir_stack.tasks.openstack.agents import cloud_agents
@@ -173,6 +174,22 @@ NO_GROUP = (
     "sed -i 's/^target_helper *=.*/target_helper = iscsi/; s/^volume_driver *=.*/volume_driver ="
     " cinder.volume.drivers.lvm.LVMVolumeDriver/' /etc/cinder/cinder.conf && systemctl restart cinder-volume"
 )
+
+
+def measured(cloud: Any) -> list[Any]:
+    """What Gnocchi has measured of images."""
+    ask = {"service_type": "metric"}
+    images = cloud.session.get("/v1/resource/image", endpoint_filter=ask).json()
+    metrics = [each["metrics"]["image.size"] for each in images if "image.size" in each["metrics"]]
+    return [point for one in metrics for point in cloud.session.get(f"/v1/metric/{one}/measures", endpoint_filter=ask).json()]
+
+
+def test_what_is_measured_reaches_gnocchi(up: Report, lab: Lab, nr: Nornir) -> None:
+    """Ceilometer's agents, messages, Gnocchi: the size of an image that is there, asked for when the agent starts."""
+    renewed(nr)
+    enter(lab, "c1", "systemctl restart ceilometer-agent-central")
+    wait_for(lambda: bool(asked(nr, measured)), 180, "a measure in Gnocchi")
+    assert 1024.0 in {value for _, _, value in asked(nr, measured)}
 
 
 def test_why_there_are_no_volumes(up: Report, lab: Lab, nr: Nornir) -> None:
@@ -362,7 +379,6 @@ def test_a_load_balancer_of_the_clouds_own(up: Report, lab: Lab, tmp_path: Path)
         return site(lab, tmp_path, {}, cloud=wanted, balancers={"balancers": {"db": balancer}})
 
     nr = wanting(octavia_trials.WANTED)
-    octavia_trials.put_up(lab, nr)
     octavia_trials.outside(nr)
     octavia_trials.made(nr)
     octavia_trials.corrected(wanting({**octavia_trials.WANTED, "members": {"10.3.0.11": 5, "10.3.0.13": 1}}))

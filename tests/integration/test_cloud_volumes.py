@@ -105,7 +105,8 @@ def site(lab: Lab, machine: Emulated, folder: Path) -> Nornir:
         "images": {"sector": {"file": str(folder / "sector.raw"), "format": "raw", "properties": disks}},
         "flavors": {"tiny": {"vcpus": 1, "ram": 64, "disk": 1}},
     }
-    data: dict[str, Any] = {"openstack": {**SETTINGS, "compute_driver": "qemu"}, "instances": wanted}
+    own = {**SETTINGS, "compute_driver": "qemu", "telemetry": False, "balancer_driver": None}
+    data: dict[str, Any] = {"openstack": own, "instances": wanted}
     nr = cloud(lab, folder, {"controller": ["c1"]}, {"defaults": data})
     storage = {
         "storage": {"volume_groups": {GROUP: {"devices": ["/dev/disk/by-id/virtio-cinder"]}}},

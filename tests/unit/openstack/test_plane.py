@@ -20,6 +20,7 @@ from nornir_stack.tasks.openstack.initiator import name_in, shared
 from nornir_stack.tasks.openstack.plane import plane_of
 from nornir_stack.tasks.openstack.programs import ON_CONTROLLER
 from nornir_stack.tasks.openstack.registered import entries
+from nornir_stack.tasks.openstack.runs import lacking_types
 from nornir_stack.tasks.openstack.schemas import heads
 from nornir_stack.tasks.openstack.settings import OpenStack
 from nornir_stack.tasks.openstack.sight import Heard, View
@@ -111,11 +112,20 @@ def flat(made: files.Files) -> dict[str, str]:
 def test_every_password_in_a_file_is_a_secret() -> None:
     """Whatever is masked nowhere else: a plain word in the values would stand in every diff."""
     plane = plane_of(inventory())
-    for one in ON_CONTROLLER:
-        for sections in files.MADE[one.name](plane).values():
-            for keys in sections.values():
+    words = {
+        "password",
+        "connection",
+        "transport_url",
+        "ca_private_key_passphrase",
+        "server_certs_key_passphrase",
+        "heartbeat_key",
+    }
+    for make in (*files.MADE.values(), files.ceilometer):
+        for path, sections in make(plane).items():
+            for section, keys in sections.items():
                 for key, value in keys.items():
-                    assert isinstance(value, Secret) == (key in {"password", "connection", "transport_url"}), key
+                    secret = key in words or (path, section, key) == ("/etc/gnocchi/gnocchi.conf", "indexer", "url")
+                    assert isinstance(value, Secret) == secret, key
 
 
 def test_neutron_tells_nova_of_its_ports() -> None:
@@ -154,6 +164,33 @@ def test_keystone_is_told_of_every_service_but_itself() -> None:
     volumes = inventory()
     volumes.hosts["n1"].data["swift"] = {"devices": []}  # a storage node that keeps no objects
     assert "swift" not in [one.name for one in entries(volumes)]
+
+
+def test_telemetry_and_balancers_are_there_where_they_are_wanted() -> None:
+    """Ceilometer has a login and no place where anybody would ask it; who counts is told what happens."""
+    more = inventory(telemetry=True, balancer_driver="fake")
+    plane = plane_of(more)
+    assert [one.name for one in plane.programs][-2:] == ["gnocchi", "octavia"]
+    assert [(one.name, one.type) for one in entries(more)][-4:] == [
+        ("gnocchi", "metric"),
+        ("octavia", "load-balancer"),
+        ("swift", "object-store"),
+        ("ceilometer", ""),
+    ]
+    tells = "glance-api.conf oslo_messaging_notifications driver"
+    assert (flat(files.glance(plane))[tells], tells in flat(files.glance(plane_of(inventory())))) == ("messagingv2", False)
+    services = tuple((one.name, one.type) for one in plane.programs)
+    parts = _parts(Seen({"c1": Described((), (), services, layout(more), telemetry=True)}), horizon=False, within=1.0).parts
+    names = [part.name for part in parts]
+    assert names.index("services") < names.index("telemetry") < names.index("openstack.endpoints")
+
+
+def test_types_of_resources_that_gnocchi_lacks() -> None:
+    """By their names, and by properties that came to them later."""
+    wanted = ["image", "instance", "", "instance flavor_name", "volume volume_type", "port"]
+    made = [("image", "{}"), ("instance", '{"flavor_name": {"type": "string"}}'), ("volume", '{"size": {}}')]
+    assert lacking_types(wanted, made) == ("volume", "port")
+    assert lacking_types(wanted[:4], made) == ()
 
 
 def test_without_nodes_for_instances_it_is_keystone_and_swift() -> None:
