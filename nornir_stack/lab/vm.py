@@ -53,9 +53,11 @@ def command_line(
     memory_mib: int,
     cache: str = "unsafe",
     more: str = "",
+    mac: str = "52:54:00:12:34:56",
 ) -> list[str]:
     """QEMU's command line: a kernel booted directly, its root on the first of the disks, which the guest sees by their names
-    (/dev/disk/by-id/virtio-NAME). `net` is the backend of its card, an option of -netdev; `more` is for the kernel.
+    (/dev/disk/by-id/virtio-NAME). `net` is the backend of its card, an option of -netdev; `more` is for the kernel. `mac` is
+    QEMU's own by default: two machines on one bridge need two.
 
     The process dies with the one that started it.
     """
@@ -74,7 +76,7 @@ def command_line(
         *("-no-reboot", "-nodefaults", "-display", "none", "-smp", str(cpus), "-m", str(memory_mib)),
         *("-serial", f"file:{console}", "-kernel", str(kernel), "-initrd", str(initrd)),
         *("-append", f"root=/dev/vda rw {KERNEL_WORDS} {EMULATED_WORDS} {more}".strip(), *drives),
-        *("-netdev", f"{net},id=net", "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
+        *("-netdev", f"{net},id=net", "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=", "-device", "virtio-rng-pci"),
     ]
 
 

@@ -133,6 +133,7 @@ def running(lab: Lab, machine: Emulated, disks: Disks, *, memory_mib: int = 4096
             net=f"tap,ifname={tap},script=no,downscript=no",
             cpus=2,
             memory_mib=memory_mib,
+            mac=f"52:54:00:77:00:{machine.number + 1:02x}",
         )
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
             try:
