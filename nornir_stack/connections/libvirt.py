@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shlex
 import threading
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
+from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
@@ -31,29 +36,43 @@ def hypervisor(host: Host, config: Config) -> Hypervisor:
     connection logs in. Raises UsageError, ConnectionFailed.
     """
     given = parameters(host, "libvirt")["extras"] or {}
-    uri = given.get("uri") or uri_of(parameters(host, "ssh"), local=host.get("connection") == "local")
+    login, local = parameters(host, "ssh"), host.get("connection") == "local"
+    known = (login.get("extras") or {}).get("known_hosts")
+    program = "" if local or not known else _program(str(Path(known).expanduser()))
+    uri = given.get("uri") or uri_of(login, local=local, program=program)
     return cast("Hypervisor", connection(host, "libvirt", config, uri=uri))
 
 
-def uri_of(login: Mapping[str, Any], *, local: bool) -> str:
+def uri_of(login: Mapping[str, Any], *, local: bool, program: str = "") -> str:
     """libvirt's URI for a node (https://libvirt.org/uri.html). `login` are the parameters of the host's ssh connection.
 
-    By qemu+ssh, which is the program ssh with its own known_hosts and ~/.ssh/config; where the login names a known_hosts
-    file, by qemu+libssh, as the program cannot be told one. A password cannot be given to either.
+    By qemu+ssh, which is the program ssh with its own known_hosts and ~/.ssh/config, or `program` in its place. It cannot be
+    given a password. Not by qemu+libssh: libvirt 9.0 waits for ever for the rest of a long answer there.
     """
     if local:
         return "qemu:///system"
     extras = login.get("extras") or {}
-    transport, words = "ssh", {"no_tty": "1"}
-    if extras.get("known_hosts"):
-        known = str(Path(extras["known_hosts"]).expanduser())
-        transport, words = "libssh", {"known_hosts": known, "known_hosts_verify": "normal", "sshauth": "agent,privkey"}
+    words = {"no_tty": "1", **({"command": program} if program else {})}
     if extras.get("client_keys"):
         words["keyfile"] = str(Path(extras["client_keys"][0]).expanduser())
     name = str(login["hostname"])
     where = (f"{quote(login['username'], safe='')}@" if login.get("username") else "") + (f"[{name}]" if ":" in name else name)
     where += f":{login['port']}" if login.get("port") else ""
-    return f"qemu+{transport}://{where}/system?{urlencode(words, quote_via=quote)}"  # libvirt takes no + for a blank
+    return f"qemu+ssh://{where}/system?{urlencode(words, quote_via=quote)}"  # libvirt takes no + for a blank
+
+
+@cache
+def _program(known_hosts: str) -> str:
+    """A program that is ssh with this known_hosts file and no other: libvirt's URI has no word for that."""
+    options = [f"UserKnownHostsFile={shlex.quote(known_hosts)}", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes"]
+    options.append("ServerAliveInterval=15")  # else nobody would see that the other end is gone
+    words = " ".join(f"-o {shlex.quote(option)}" for option in options)
+    handle, path = mkstemp(prefix="nornir-stack-", suffix=".sh")
+    with os.fdopen(handle, "w") as file:
+        file.write(f'#!/bin/sh\nexec ssh {words} "$@"\n')
+        os.fchmod(file.fileno(), 0o700)
+    atexit.register(partial(Path(path).unlink, missing_ok=True))
+    return path
 
 
 class LibvirtPlugin:

@@ -248,7 +248,8 @@ def enlarge(node: Node, disk: Disk, now: Volume, machine: str) -> None:
     holders = virt.read(f"who has {now.path} open", lambda link: _holders(link, now.path), independent=True)
     if others := [name for name in holders if name != machine]:
         raise Refused(f"{machine}: disk {disk.volume} is open in {', '.join(others)}, and is not enlarged under it")
-    if disk.logical:  # which libvirt cannot resize
+    # libvirt cannot resize these, and sees that they have grown only when it looks at the pool again, which is the last step
+    if disk.logical and int(node.read("blockdev", "--getsize64", now.path, independent=True).text) < size:
         node.change("lvextend", "--size", f"{size}b", now.path, what=f"enlarge {now.path} to {Size(size)}")
 
     def do(link: virConnect) -> None:
@@ -261,6 +262,8 @@ def enlarge(node: Node, disk: Disk, now: Volume, machine: str) -> None:
 
     if holders or not disk.logical:
         virt.change(f"enlarge disk {disk.volume}: {now.capacity} to {Size(size)}", do, repeatable=True)
+    if disk.logical:
+        pools_seen_again(node, virt)
 
 
 def _extent(node: Node, path: str) -> int:

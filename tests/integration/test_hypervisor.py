@@ -11,7 +11,7 @@ import libvirt
 import pytest
 
 from nornir_stack.chain import Chain, Stage, do
-from nornir_stack.connections.libvirt import Hypervisor, uri_of
+from nornir_stack.connections.libvirt import Hypervisor, _program, uri_of
 from nornir_stack.errors import ConnectionFailed, LibvirtFailed
 from nornir_stack.select import role
 from nornir_stack.tasks.hypervisor.default_network import default_network
@@ -399,12 +399,17 @@ def test_a_teardown_leaves_nothing_and_says_so_first(site: Site) -> None:
 def test_a_hypervisor_is_reached_by_ssh(site: Site, tmp_path: Path) -> None:
     """By qemu+ssh, its host key checked: one that is not known is refused."""
     with serving(tmp_path) as server:
-        extras = {"client_keys": [server.client_key], "known_hosts": server.known_hosts}
-
+        (server.folder / "client_key").chmod(0o600)  # ssh takes no other
+        extras = {"client_keys": [server.client_key]}
         login = {"hostname": "127.0.0.1", "port": server.port, "username": "root", "extras": extras}
-        hypervisor = Hypervisor(f"{uri_of(login, local=False)}&socket={site.sockets['hv1']}")
-        assert hypervisor.look(lambda link: link.getHostname())
+
+        def opened(known_hosts: str) -> Hypervisor:
+            uri = uri_of(login, local=False, program=_program(known_hosts))
+            return Hypervisor(f"{uri}&socket={site.sockets['hv1']}")
+
+        hypervisor = opened(server.known_hosts)
+        for _ in range(50):  # long answers, one after the other
+            assert hypervisor.look(lambda link: link.getCapabilities())
         hypervisor.close()
-        extras["known_hosts"] = str(tmp_path / "knows_nobody")
-        with pytest.raises(ConnectionFailed, match="host key"):
-            Hypervisor(f"{uri_of(login, local=False)}&socket={site.sockets['hv1']}")
+        with pytest.raises(ConnectionFailed, match="Host key verification failed"):
+            opened(str(tmp_path / "knows_nobody"))

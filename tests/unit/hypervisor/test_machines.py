@@ -187,9 +187,8 @@ def test_another_declaration_is_another_image() -> None:
 def test_a_login_becomes_a_uri() -> None:
     """As the ssh connection logs in, with the host key checked."""
     login = {"hostname": "10.0.0.1", "username": "root", "port": 2222, "extras": {"client_keys": ["/k"], "known_hosts": "/h"}}
-    assert uri_of(login, local=False) == (
-        "qemu+libssh://root@10.0.0.1:2222/system"
-        "?known_hosts=%2Fh&known_hosts_verify=normal&sshauth=agent%2Cprivkey&keyfile=%2Fk"
+    assert uri_of(login, local=False, program="/p") == (
+        "qemu+ssh://root@10.0.0.1:2222/system?no_tty=1&command=%2Fp&keyfile=%2Fk"
     )
     assert uri_of({"hostname": "fd00::1"}, local=False) == "qemu+ssh://[fd00::1]/system?no_tty=1"
     assert uri_of({}, local=True) == "qemu:///system"
