@@ -434,63 +434,6 @@ def test_after_a_boot(site: Pair) -> None:
     assert not good(one(site, "node2", data_disk, device=DISK, mount="/srv/data", label="data")).changed
 
 
-# What Debian's installer leaves behind; the disk over the network goes first, and cards keep their names.
-IFUPDOWN = f"""
-set -e
-systemctl disable --now server
-umount /srv/data
-iscsiadm -m node -T {TARGET} --logout
-iscsiadm -m node -T {TARGET} -o delete
-sed -i '\\|/srv/data|d' /etc/fstab
-cat >/etc/network/interfaces <<'END'
-auto lo
-iface lo inet loopback
-
-auto eth0
-iface eth0 inet static
-    address {NODES["node2"]}/24
-END
-systemctl disable systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service
-rm -rf /etc/systemd/network/*.network /etc/systemd/network/*.netdev /etc/nornir-stack
-{REBOOT}
-"""
-
-
-def by_ifupdown(number: int, mode: str | None = None, **more: Any) -> dict[str, Any]:
-    return {**layout("node2", number, mode, **more), "manager": "ifupdown"}
-
-
-def test_a_vlan_over_a_bond_by_ifupdown(site: Pair) -> None:
-    """The same by another manager, against a neighbour with networkd: made, numbered anew, of another mode, over a boot."""
-    before = boots(site)[1]
-    inside(site, "node2", IFUPDOWN)
-    wait_for(lambda: booted(site, "node2", before), 600, "node2")
-    assert inside(site, "node2", "systemctl is-active networking systemd-networkd; :") == "active\ninactive"
-    for declared, heard in (
-        (by_ifupdown(173), False),
-        (by_ifupdown(172), True),
-        (by_ifupdown(172, "802.3ad"), True),
-    ):
-        site.machines["node2"]["network"] = declared
-        bring(site, linked("node2"))
-        assert answered(site) == heard
-    before = boots(site)[1]
-    inside(site, "node2", REBOOT)
-    wait_for(lambda: booted(site, "node2", before), 600, "node2")
-    assert not good(site.on_machines(linked("node2"))).changed
-    assert inside(site, "node2", "cat /sys/class/net/bond0/bonding/mode") == "802.3ad 4"
-    assert answered(site)
-
-
-def test_what_locks_out_by_ifupdown_is_undone(site: Pair) -> None:
-    """A wrong address at the way in, with another VLAN and another mode of the bond: files, devices, packets as before."""
-    before = state(site)
-    site.machines["node2"]["network"] = by_ifupdown(174, "balance-rr", **WRONG)
-    assert "has its former network again" in problem(site.on_machines(linked("node2", within=UNDO)))
-    assert state(site) == before
-    assert answered(site)
-
-
 def booted(site: Pair, name: str, before: str) -> bool:
     """Whether it has been started anew, and is up whole."""
     site.let_go()
